@@ -1,0 +1,62 @@
+"""Fixtures of all tests: real environments with the built wheel, real children, an honest receiver."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.children import Children
+from support.collector import Collector, running_collector
+from support.sandbox import Sandbox, Sandboxes
+
+
+@pytest.fixture(scope="session")
+def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Sandboxes:
+    """Every environment of this test run; the wheel is built from the tree when the first one asks for it."""
+    return Sandboxes(tmp_path_factory.mktemp("sandboxes"))
+
+
+@pytest.fixture(scope="session")
+def sandbox(sandboxes: Sandboxes) -> Sandbox:
+    """The default environment: this interpreter, the wheel and its dependencies."""
+    return sandboxes.get()
+
+
+@pytest.fixture(scope="session")
+def sandbox_for(sandboxes: Sandboxes) -> Callable[..., Sandbox]:
+    """`sandbox_for(python, *requirements)`: an environment of another interpreter or with more in it."""
+    return sandboxes.get
+
+
+@pytest.fixture
+def children(sandbox: Sandbox, tmp_path: Path) -> Iterator[Children]:
+    """Starts programs: `children.run`, `children.twin`, `children.start`."""
+    all_children = Children(sandbox, tmp_path)
+    yield all_children
+    all_children.kill_all()
+
+
+@pytest.fixture
+def run(children: Children) -> Callable[..., object]:
+    """`run(script, **how)`: see Children.run and Children.start."""
+    return children.run
+
+
+@pytest.fixture
+def twin(children: Children) -> Callable[..., object]:
+    """`twin(script, **how)`: bare and monitored must be equal; see Children.twin."""
+    return children.twin
+
+
+@pytest.fixture
+def start(children: Children) -> Callable[..., object]:
+    """`start(script, **how)`: a running child; see Children.start."""
+    return children.start
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """An honest receiver on a free port; a batch that breaks the contract fails the test that sent it."""
+    with running_collector() as running:
+        yield running
+    assert not running.violations, running.violations

@@ -1,0 +1,133 @@
+"""Scratch environments that have the wheel of this tree, and a search for the machine's other interpreters.
+
+Tests run against what users install: the wheel, its start line and the bytecode that pip compiled.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
+
+
+class CommandFailed(Exception):
+    """A command that prepares the tests failed; says what it printed."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One virtual environment. `wrapper` is what has to stand before its interpreter, e.g. a chroot command."""
+
+    folder: Path
+    wrapper: tuple[str, ...] = ()
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    @property
+    def python(self) -> Path:
+        return self.bin / "python"
+
+    @property
+    def command(self) -> list[str]:
+        """The words that start this interpreter."""
+        return [*self.wrapper, str(self.python)]
+
+    @property
+    def site_packages(self) -> Path:
+        """Where pip puts packages; there is one such folder in an environment."""
+        (found,) = self.folder.glob("lib/python3*/site-packages")
+        return found
+
+    def pip(self, *words: str, env: dict[str, str] | None = None) -> str:
+        """Run this environment's pip and return what it printed."""
+        return call([*self.command, "-m", "pip", *words], env=env)
+
+
+class Sandboxes:
+    """Makes each environment once per test run, and the wheel once, all below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[tuple[str, ...], Sandbox] = {}
+        self._wheel: Path | None = None
+
+    @property
+    def wheel(self) -> Path:
+        """The wheel of the tree as it is now."""
+        if self._wheel is None:
+            self._wheel = build_wheel(self._folder / "wheel")
+        return self._wheel
+
+    def empty(self, python: str | tuple[str, ...] = sys.executable) -> Sandbox:
+        """Make a new environment without the wheel, for tests that change it."""
+        words = (python,) if isinstance(python, str) else python
+        folder = self._folder / f"environment-{len(list(self._folder.iterdir()))}"
+        call([*words, "-m", "venv", str(folder)])
+        return Sandbox(folder, words[:-1])
+
+    def get(self, python: str | tuple[str, ...] = sys.executable, *requirements: str) -> Sandbox:
+        """Return the environment of an interpreter with the wheel and `requirements`, made at the first call."""
+        words = (python,) if isinstance(python, str) else python
+        key = (*words, "--", *requirements)
+        if key not in self._made:
+            sandbox = self.empty(words)
+            sandbox.pip("install", "--quiet", str(self.wheel), *requirements)
+            self._made[key] = sandbox
+        return self._made[key]
+
+
+def build_wheel(folder: Path, source: Path = ROOT, **settings: str) -> Path:
+    """Build a source tree into `folder`, with `settings` in the environment, and return the wheel."""
+    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)]
+    call([sys.executable, "-m", "pip", *words], env=settings)
+    (wheel,) = folder.glob("monitor_auto-*.whl")
+    return wheel
+
+
+def call(words: list[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Run a command that must succeed, with `env` added to ours, and return its standard output."""
+    # Not ours to hand on: the monitor's own settings, and the switch that leaves environments without bytecode.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MONITOR_", "PYTHON"))}
+    done = subprocess.run(words, capture_output=True, text=True, env={**clean, **(env or {})}, cwd=cwd, timeout=600)
+    if done.returncode:
+        raise CommandFailed(f"{words} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+@cache
+def other_pythons() -> dict[str, str]:
+    """Find the machine's other supported interpreters: version -> path, e.g. {"3.12": "/usr/bin/python3.12"}."""
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    found: dict[str, str] = {}
+    for path in _candidates():
+        version = _version(path)
+        if version in SUPPORTED and version != own:
+            found.setdefault(version, path)
+    return dict(sorted(found.items()))
+
+
+def _candidates() -> list[str]:
+    """List pyenv's interpreters, newest patch first, then those on the PATH: pyenv's shims there may not work."""
+    pyenv = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python"), key=_patch, reverse=True)
+    on_path = [shutil.which(f"python{version}") for version in SUPPORTED]
+    return [*map(str, pyenv), *filter(None, on_path)]
+
+
+def _patch(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.parts[-3])]
+
+
+def _version(python: str) -> str:
+    """Return the minor version of a CPython that can make environments; empty for anything else."""
+    code = "import sys, venv, ensurepip; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    name, _, version = done.stdout.strip().partition(" ")
+    return version if done.returncode == 0 and name == "cpython" else ""

@@ -1,0 +1,157 @@
+"""The layout, held: who may import whom, where errors may be swallowed, and what every module has to say first."""
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.children import Children
+from support.imports import SOURCE, called, modules, statements
+
+OURS = "monitor_auto"
+BUILTIN = {
+    *("sys", "os", "posix", "nt", "time", "_thread", "atexit", "faulthandler", "itertools", "_signal", "errno"),
+    *("marshal", "_collections", "_frozen_importlib", "_frozen_importlib_external", "_imp", "io", "_io"),
+}
+ANY_STDLIB = set(sys.stdlib_module_names) | {"__future__"}
+ANNOTATIONS = {"__future__", "collections.abc", "typing", "types"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the modules of one folder may import: of ours by prefix, of others by name."""
+
+    ours: tuple[str, ...]
+    others: frozenset[str]
+
+
+def layer(*ours: str, others: set[str]) -> Layer:
+    """Make a Layer; every module may import the package itself, whose __init__ imports nothing."""
+    return Layer(tuple(f"{OURS}.{name}" for name in ours), frozenset(others))
+
+
+# Arrows go down. Nothing may import cli but the line that runs it.
+LAYERS = {
+    "__init__": layer("api", others=set()),
+    "__main__": layer("cli", others={"sys"}),
+    "boot": layer("boot", others=BUILTIN),
+    "api": layer("boot", others=BUILTIN | ANNOTATIONS),
+    "delivery": layer("boot", "delivery", others=BUILTIN | {"__future__"}),
+    # Runs in `monitor-auto flush` only, never in a program of somebody else's.
+    "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
+    "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
+    "cli": layer("boot", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | {"httpx", "platformdirs"}),
+}
+
+# Each is used in one place, late, for the reason beside it.
+MORE_IMPORTS = {
+    ("monitor_auto.boot.settings", "platformdirs"): "the spool's place on a platform that is neither Linux nor macOS",
+    ("monitor_auto.boot", "_xxsubinterpreters"): "who is the main interpreter, before Python 3.12",
+    ("monitor_auto.boot.spool", "importlib"): "delivery enforces the bounds when a segment is full, not before",
+    ("monitor_auto.boot.event", "_json"): "the C encoder, when the first event is recorded",
+    ("monitor_auto.delivery.exchange", "_socket"): "what socket wraps: 2 ms of an exit instead of 10",
+    ("monitor_auto.delivery.lost", "_json"): "reads the last line of a lost session, where there is one",
+    ("monitor_auto.delivery.lost", "json"): "the same without _json",
+    ("monitor_auto.delivery.native", "httpx"): "TLS, names and proxies",
+    ("monitor_auto.delivery.native", "typing"): "this file pays for httpx anyhow",
+    ("monitor_auto.delivery.native", "zlib"): "compresses a batch",
+    ("monitor_auto.hooks.wrapping", "wrapt"): "the only file that may",
+}
+
+# Where an exception may end, beside boot/guard.py: (module, function) -> why.
+SWALLOWING = {
+    ("monitor_auto.boot", "start"): "nothing may leave the start line",
+    ("monitor_auto.boot", "tell_failure"): "the installation is damaged, there is nobody to tell",
+    ("monitor_auto.boot.event", "record"): "recording never raises; it tells guard, without the price of a call",
+    ("monitor_auto.boot.encode", "safe_repr"): "runs the program's __repr__",
+    ("monitor_auto.boot.encode", "_container"): "runs the program's own mapping or iterator",
+    ("monitor_auto.boot.encode", "_cut_mark"): "runs the program's __len__",
+    ("monitor_auto.boot.errors", "message"): "runs the program's __str__",
+}
+
+
+def all_imports(name: str, path: Path) -> set[str]:
+    """Return what a module imports. A string may name any module of ours: that is how boot reaches what comes later."""
+    return statements(name, path) | {other for other in called(path) if not is_ours_by_string(other)}
+
+
+def is_ours_by_string(name: str) -> bool:
+    """True for `monitor_auto.…` and for the short name by which boot loads its own modules."""
+    return name.startswith(f"{OURS}.") or f"{OURS}.boot.{name}" in modules()
+
+
+def layer_of(name: str) -> str:
+    """Return the key of LAYERS for a module: its own name below the package, or its folder's."""
+    own = name.partition(".")[2] or "__init__"
+    return own if own in LAYERS else own.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_module_imports_only_what_its_layer_may(name: str) -> None:
+    """The folder says when code runs; one import upwards and every process pays for what few need."""
+    allowed = LAYERS[layer_of(name)]
+    extra = {imported for module, imported in MORE_IMPORTS if module == name}
+    wrong = set()
+    for imported in all_imports(name, modules()[name]) - extra - {OURS}:
+        is_ours = any(imported == own or imported.startswith(own + ".") for own in allowed.ours)
+        if not is_ours and imported not in allowed.others:
+            wrong.add(imported)
+    assert not wrong
+
+
+def test_every_exception_to_the_layers_is_still_needed() -> None:
+    """An exception that nobody uses any more is a hole that the next import slips through."""
+    used = {(name, imported) for name, path in modules().items() for imported in all_imports(name, path)}
+    assert set(MORE_IMPORTS) <= used
+
+
+@pytest.mark.parametrize("name", modules())
+def test_module_says_what_it_is_for(name: str) -> None:
+    """A reader meets the opening lines first: purpose, when it runs, what it guarantees; boot also says how often."""
+    docstring = ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8")))
+    assert docstring
+    assert docstring.startswith(("Hot:", "Cold:")) or layer_of(name) != "boot"
+
+
+def test_errors_end_in_the_shield_or_in_a_named_place() -> None:
+    """What is swallowed anywhere else is a bug that nobody will ever hear of."""
+    found = {(name, function) for name, path in modules().items() for function in swallowing_functions(path)}
+    found = {place for place in found if place[0] != "monitor_auto.boot.guard"}
+    assert found == set(SWALLOWING)
+
+
+def swallowing_functions(path: Path) -> set[str]:
+    """Return the functions that catch Exception, BaseException or everything and do not raise it again."""
+    found = set()
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            handlers = [node for node in ast.walk(function) if isinstance(node, ast.ExceptHandler)]
+            found |= {function.name for handler in handlers if is_swallowing(handler)}
+    return found
+
+
+def is_swallowing(handler: ast.ExceptHandler) -> bool:
+    """True for a wide handler that does not end with a bare `raise`."""
+    kinds = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else {"all"}
+    last = handler.body[-1]
+    return bool(kinds & {"Exception", "BaseException", "all"}) and not (isinstance(last, ast.Raise) and not last.exc)
+
+
+def test_start_loads_nothing_but_ours_and_builtins(children: Children) -> None:
+    """What the table above cannot see: an import behind an import, which every process of the machine would pay for."""
+    source = "import sys; print(*sorted(sys.modules), sep='\\n')"
+    bare = children.run(source, bare=True).stdout.decode().split()
+    done = children.run(source)
+    added = set(done.stdout.decode().split()) - set(bare)
+    assert {name for name in added if not name.startswith(OURS)} <= set(sys.builtin_module_names)
+    assert f"{OURS}.boot" in added
+    assert not {name for name in added if name.startswith((f"{OURS}.api", f"{OURS}.delivery", f"{OURS}.hooks"))}
+    assert "session.start" in done.names
+
+
+def test_table_covers_the_whole_house() -> None:
+    """A new folder needs a line in the table before it needs code."""
+    top = {path.stem for path in (SOURCE / OURS).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert top <= set(LAYERS)
