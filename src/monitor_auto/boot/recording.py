@@ -1,0 +1,111 @@
+"""Cold: what the program records -> a name and redacted JSON. Loaded with the first event that is not our own.
+
+Guarantees: `record` returns the event's id, or None where nothing was recorded. It raises nothing but what a signal
+handler of the program raises meanwhile. Redaction happens here, before anything is written.
+"""
+
+from . import guard, redact
+from .encode import encode, safe_repr
+from .stdlib import load
+
+MAX_NAME_CHARS = 120
+MAX_KNOWN = 4096
+MAX_FAST_CHARS = 16384
+PLAIN = frozenset((str, int, float, bool, type(None)))
+"""What JSON holds as it is: no code of the program runs when it is encoded."""
+_NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+names = set()
+"""Names that need no change."""
+safe_keys = set()
+"""Keys that are no secrets."""
+
+
+def make_record(recorder):
+    """Return the function behind all recording calls: one closure, since attribute look-ups would cost a fifth of it."""
+    write = recorder.write
+    encode_flat = make_flat_encoder()
+    is_plain = PLAIN.issuperset
+    is_safe = safe_keys.issuperset
+    is_suspicious = redact.is_suspicious_json
+
+    def record(kind, name, data):
+        if recorder.session is None:
+            return None
+        try:
+            if type(data) is dict and type(name) is str and name in names and is_safe(data) and is_plain(map(type, data.values())):
+                try:
+                    text = "".join(encode_flat(data, 0))
+                    if len(text) < MAX_FAST_CHARS and not is_suspicious(text.encode(), len(data)):
+                        return write(kind, name, text)
+                except (ValueError, TypeError, RuntimeError):  # NaN, surrogates, a dict that a thread is changing
+                    pass
+            return write(kind, *careful(name, data))
+        except Exception as error:  # no memory, an interpreter half gone, a bug of ours
+            guard.note("record", error)
+            return None
+
+    return record
+
+
+def careful(given_name, data):
+    """Return (name, JSON text) for anything; learn the name and the keys for the next time."""
+    notes = []
+    is_known = type(given_name) is str and given_name in names
+    name = given_name if is_known else learn_name(given_name, notes)
+    if type(data) is dict:
+        learn_keys(data)
+    elif data is None:
+        data = {}
+    elif not (hasattr(type(data), "keys") and hasattr(type(data), "__getitem__")):
+        data = {"value": data}
+        notes.append("data was no mapping")
+    text = encode(data)
+    if notes:
+        extra = '{"_note":' + encode("; ".join(notes))
+        text = extra + ("," + text[1:] if len(text) > 2 else "}")
+    return name, text
+
+
+def learn_name(given, notes):
+    """Return the nearest valid name; where it is another than the given one, say so in a note."""
+    text = given if type(given) is str else "" if given is None else safe_repr(given)
+    if text.startswith("error."):  # the class keeps its capitals
+        kind = "".join([c if c.isalnum() and c.isascii() or c in "._-" else "_" for c in text[6:MAX_NAME_CHARS]])
+        return "error." + kind
+    name = "".join([c if c in _NAME_CHARS else "_" for c in text[:MAX_NAME_CHARS].strip().lower()]).strip("_.")
+    name = redact.clean_text(name).lower() if redact.is_suspicious(name) else name
+    name = name or "event.unnamed"
+    if name != given:
+        notes.append("name was " + safe_repr(given)[:200])
+    elif len(names) < MAX_KNOWN:
+        names.add(name)
+    return name
+
+
+def learn_keys(data):
+    """Remember the keys that are no secrets, so that the fast path need not look at them again."""
+    try:
+        for key in list(data)[:64]:
+            if type(key) is str and len(key) < 64 and len(safe_keys) < MAX_KNOWN and not redact.is_secret_key(key):
+                if not redact.is_suspicious(key):
+                    safe_keys.add(key)
+    except RuntimeError:  # changed by another thread meanwhile
+        return
+
+
+def forget_keys():
+    """Look at every key again: the rules have changed."""
+    safe_keys.clear()
+
+
+def make_flat_encoder():
+    """Return `_json`'s C encoder for one call without the json package (8 ms to import), or one that always refuses."""
+    module = load("_json")
+    if module is None or not hasattr(module, "make_encoder"):
+        return _refuse
+    return module.make_encoder(None, _refuse, module.encode_basestring, None, ":", ",", False, False, False)
+
+
+def _refuse(*values):
+    raise TypeError

@@ -1,0 +1,123 @@
+"""Cold: what a segment needs when something is wrong: a full disk, a closed descriptor, a deleted directory, too long a
+file. Builtin modules only.
+
+Guarantees: at most one thread repairs at a time and nobody waits for it; lines that no disk takes are kept in order, up
+to MAX_QUEUE_BYTES, and what is dropped beyond is counted in the ledger.
+"""
+
+import os
+import sys
+import time
+
+from . import guard
+from .spool import MAX_SEGMENT_BYTES, inode_of, write_all
+
+MAX_QUEUE_BYTES = 4 << 20
+RETRY_SECONDS = 5.0
+
+
+def append_carefully(segment, line):
+    """Queue a line, then repair what is broken and write the queue."""
+    keep(segment, line)
+    if segment.busy.acquire(False):
+        try:
+            if segment.is_ours() or reopen(segment):
+                drain(segment)
+        finally:
+            segment.busy.release()
+
+
+def check(segment):
+    """Put right what is wrong with a segment's files, and rotate a long one."""
+    if not segment.busy.acquire(False):
+        return
+    try:
+        if not segment.is_ours():
+            if reopen(segment):
+                drain(segment)
+        elif not segment.is_live_ours():
+            segment.take_lock(segment.directory)
+        elif os.fstat(segment.fd).st_size > MAX_SEGMENT_BYTES:
+            segment.begin(segment.directory)
+            guard.call("bounds", keep_bounds, segment)
+    finally:
+        segment.busy.release()
+
+
+def reopen(segment):
+    """Open a further segment; what an unlinked one held is written again. False where no directory takes it."""
+    if time.monotonic() < segment.next_try or segment.session is None:
+        return False
+    rescued = rescue(segment)
+    if not segment.open():
+        segment.next_try = time.monotonic() + RETRY_SECONDS
+        return False
+    write_all(segment.fd, rescued)
+    return True
+
+
+def keep(segment, line):
+    """Put a line into the queue; when it is full the oldest line that is no error goes, and is counted."""
+    segment.queue.append(line)
+    segment.queue_bytes += len(line)
+    while segment.queue_bytes > MAX_QUEUE_BYTES and len(segment.queue) > 1:
+        victim = next((i for i, kept in enumerate(segment.queue) if not kept.startswith(b'{"v":1,"type":"error"')), 0)
+        segment.queue_bytes -= len(segment.queue.pop(victim))
+        segment.dropped += 1
+
+
+def drain(segment):
+    """Write the queue, oldest first; what the disk does not take stays."""
+    while segment.queue:
+        line = segment.queue[0]
+        data = b"\n" + line if segment.is_torn else line
+        try:
+            written = os.write(segment.fd, data)
+        except OSError:
+            return
+        segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
+        if written < len(data):
+            return
+        segment.queue_bytes -= len(segment.queue.pop(0))
+    if segment.dropped:
+        dropped, segment.dropped = segment.dropped, 0
+        guard.call("ledger", _tell_dropped, dropped)
+
+
+def rescue(segment):
+    """Return the lines of our segment if somebody deleted it: the open descriptor still has them."""
+    try:
+        facts = os.fstat(segment.fd)
+        if facts.st_ino != segment.inode or facts.st_nlink or facts.st_size > 4 * MAX_SEGMENT_BYTES:
+            return b""
+        data = os.pread(segment.fd, facts.st_size, 0)
+    except OSError:
+        return b""
+    return data[data.find(b"\n") + 1 :]
+
+
+def turn(segment):
+    """Go on in a fresh segment; return the number of the one that is finished, or -1 where there is none."""
+    last = segment.number
+    if segment.directory is not None:
+        segment.begin(segment.directory)
+    return last
+
+
+def forget(segment):
+    """Close what a forked child has inherited, without touching the parent's lock (locks are not inherited)."""
+    for fd, inode in ((segment.fd, segment.inode), (segment.live_fd, segment.live_inode)):
+        if inode_of(fd) == inode:
+            os.close(fd)
+    segment.fd = segment.live_fd = -1
+
+
+def _tell_dropped(count):
+    guard.ledger("dropped", reason="no disk took them", count=count)
+
+
+def keep_bounds(segment):
+    """Let delivery drop what is beyond the spool's limits."""
+    __import__("monitor_auto.delivery.bounds")
+    sys.modules["monitor_auto.delivery.bounds"].enforce(segment.settings, segment.directory, segment.base)
+

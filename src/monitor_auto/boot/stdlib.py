@@ -1,0 +1,84 @@
+"""Cold: loads modules of the standard library from the interpreter's own folders, whatever lies beside the script.
+
+After start `sys.path[0]` is the script's folder: a late `import queue` would run the program's `queue.py`. `load` finds
+an extension module without looking there; `shadowed` tells which names a late import would take from the program.
+"""
+
+import sys
+
+_loaded = {}
+
+
+def load(name):
+    """Return a builtin or extension module of the standard library, or None where this Python has none.
+
+    A module that the program has loaded from the right place is shared; else it is loaded aside, not into sys.modules,
+    so that the program's own import finds what it would have found.
+    """
+    if name not in _loaded:
+        _loaded[name] = _shared(name) or _load_aside(name)
+    return _loaded[name]
+
+
+def own_folders():
+    """Return where the interpreter keeps its extension modules."""
+    endings = ("/lib-dynload", "/DLLs")
+    places = [entry.replace("\\", "/") for entry in sys.path]
+    return [place for place in places if place.endswith(endings) and place.startswith(sys.base_exec_prefix)]
+
+
+def _shared(name):
+    module = sys.modules.get(name)
+    if module is None or name in sys.builtin_module_names:
+        return module
+    origin = getattr(getattr(module, "__spec__", None), "origin", None) or ""
+    return module if any(origin.startswith(folder) for folder in own_folders()) else None
+
+
+def _load_aside(name):
+    import _frozen_importlib as importlib
+    import _frozen_importlib_external as external
+
+    if name in sys.builtin_module_names:
+        return __import__(name)
+    spec = external.PathFinder.find_spec(name, own_folders())
+    if spec is None or not isinstance(spec.loader, external.ExtensionFileLoader):
+        return None
+    module = importlib.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def shadowed():
+    """Return the names of not yet loaded stdlib modules that an import would now take from outside the stdlib."""
+    import os
+
+    library = os.path.dirname(os.__file__)
+    names = set()
+    for entry in sys.path:
+        if entry == library:
+            break
+        names.update(_modules_in(entry or "."))
+    return {name for name in names if not _is_loaded(name, library)}
+
+
+def _is_loaded(name, library):
+    module = sys.modules.get(name)
+    return module is not None and (getattr(module, "__file__", None) or library).startswith(library)
+
+
+def _modules_in(folder):
+    import os
+
+    try:
+        entries = os.listdir(folder)
+    except OSError:
+        return set()
+    found = set()
+    for entry in entries:
+        name, dot, rest = entry.partition(".")
+        if name not in sys.stdlib_module_names:
+            continue
+        if dot and rest.endswith(("py", "pyc", "so", "pyd")) or os.path.exists(folder + "/" + entry + "/__init__.py"):
+            found.add(name)
+    return found
