@@ -1,0 +1,233 @@
+"""Monitor: the API for programs that want to say more. Imported by the program; builtin modules only, so that
+`from monitor_auto import Monitor` stays cheap and works where files of the program hide the standard library's.
+
+Recording calls return the event's id, or None where nothing was recorded, and never raise. They are safe from any thread,
+task, signal handler, `__del__` and `atexit` function, and never wait for the network.
+"""
+
+from __future__ import annotations
+
+import time
+
+from . import boot
+from .boot import guard, redact
+from .boot.event import ERROR, EVENT, METRIC, error_name, recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Any
+
+_record = recorder.record
+
+
+class SessionFacts:
+    """Who this process is, for your own logs.
+
+    Attributes: `id` (UUIDv7), `trace_id` (32 hex digits), `span_id` (16 hex digits), `parent` (a session id or None),
+    `app`, `started` (ISO 8601 with offset).
+    """
+
+    __slots__ = ("app", "id", "parent", "span_id", "started", "trace_id")
+
+    id: str
+    trace_id: str
+    span_id: str
+    parent: str | None
+    app: str
+    started: str
+
+    def __init__(self, session: Any) -> None:
+        self.id = session.id
+        self.trace_id = session.trace_id
+        self.span_id = session.span_id
+        self.parent = session.parent
+        self.app = session.app or session.program
+        self.started = session.started
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} of {self.app}, trace {self.trace_id}, started {self.started}>"
+
+
+class _MonitorType(type):
+    """Gives the class Monitor its read-only attribute `session`."""
+
+    @property
+    def session(cls) -> SessionFacts | None:
+        """The session of this process, or None while the monitor is dormant or closed."""
+        session = recorder.session
+        return None if session is None else SessionFacts(session)
+
+
+class Monitor(metaclass=_MonitorType):
+    """Record events of your own. All calls do nothing, and return None, where no monitor is configured."""
+
+    def __new__(cls) -> Monitor:
+        raise TypeError("Monitor is used as it is: Monitor.event(…), without an instance")
+
+    @staticmethod
+    def init(
+        *,
+        endpoint: str | None = None,
+        app: str | None = None,
+        app_version: str | None = None,
+        redact: Iterable[str] = (),
+        strict: bool = False,
+    ) -> bool:
+        """Start the monitor where the environment has not, or refine what it has started.
+
+        `endpoint` is `http(s)://host[:port]/v1/events` or `local:`; the environment's MONITOR_ENDPOINT and MONITOR_DISABLE
+        win over it. `app`, `app_version` and `redact` (key patterns, or `email`, `ip`) are the program's to set at any
+        time. Returns True when a session runs. The network is not touched.
+
+        Raises TypeError for an argument of the wrong type; ValueError for an endpoint that cannot be used and, with
+        `strict`, where no endpoint is known.
+        """
+        patterns = _check(endpoint, app, app_version, redact)
+        _start(endpoint)
+        guard.call("init", _refine, app, app_version, patterns)
+        if strict and recorder.session is None:
+            raise ValueError("no endpoint: set MONITOR_ENDPOINT or pass endpoint=")
+        if recorder.session is None:
+            guard.debug("Monitor.init: no endpoint is known, the monitor stays dormant")
+        return recorder.session is not None
+
+    @staticmethod
+    def event(name: str, data: Mapping[str, Any] | None = None) -> str | None:
+        """Record an event named `namespace.action`. Returns its id after it is on disk, or None if nothing was recorded."""
+        return _record(EVENT, name, data)
+
+    @staticmethod
+    def error(error: BaseException | str, data: Mapping[str, Any] | None = None) -> str | None:
+        """Record an exception, with its stack and causes, or an error text. Returns the event's id or None."""
+        if recorder.session is None:
+            return None
+        return guard.call("Monitor.error", _record_error, error, data)
+
+    @staticmethod
+    def metric(name: str, value: float, data: Mapping[str, Any] | None = None) -> str | None:
+        """Record a number; put the unit into the name (`connect.duration_ms`). Returns the event's id or None."""
+        if recorder.session is None:
+            return None
+        return guard.call("Monitor.metric", _record_metric, name, value, data)
+
+    @staticmethod
+    def span(name: str, data: Mapping[str, Any] | None = None) -> Span:
+        """Return a context manager, sync and async, that records one event with `duration_ms` when it is left, and the
+        error if it is left by one."""
+        return Span(name, data)
+
+    @staticmethod
+    def flush(timeout: float = 3.0) -> bool:
+        """Deliver now, in this thread, for at most `timeout` seconds. True if everything of this session that was recorded
+        before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
+        if recorder.session is None:
+            return True
+        return bool(guard.call("Monitor.flush", _flush, timeout))
+
+    @staticmethod
+    def close() -> None:
+        """End the session and deliver it, in this thread, under MONITOR_EXIT_TIMEOUT. Later calls are ignored."""
+        if recorder.session is not None:
+            from .boot import endings
+
+            guard.call("Monitor.close", endings.close)
+
+
+class Span:
+    """What `Monitor.span` returns; every entry is timed for itself."""
+
+    __slots__ = ("_data", "_name", "_started")
+
+    def __init__(self, name: str, data: Mapping[str, Any] | None) -> None:
+        self._name = name
+        self._data = data
+        self._started: list[float] = []
+
+    def __enter__(self) -> Span:
+        self._started.append(time.perf_counter())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if recorder.session is not None:
+            guard.call("Monitor.span", self._leave, error)
+
+    async def __aenter__(self) -> Span:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _leave(self, error: BaseException | None) -> None:
+        started = self._started.pop() if self._started else time.perf_counter()
+        facts = _mapping(self._data)
+        facts["duration_ms"] = round((time.perf_counter() - started) * 1000, 3)
+        if error is not None:
+            facts["error"] = type(error).__name__
+            _record_error(error, {"span": self._name})
+        _record(EVENT, self._name, facts)
+
+
+def _check(endpoint: Any, app: Any, app_version: Any, patterns: Any) -> list[str]:
+    for name, value in (("endpoint", endpoint), ("app", app), ("app_version", app_version)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
+    if isinstance(patterns, str):
+        raise TypeError("redact must be a list of patterns, not one str")
+    patterns = list(patterns)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError("redact must hold str only")
+    if endpoint is not None:
+        from .boot.settings import parse_endpoint
+
+        parse_endpoint(endpoint.strip())
+    return patterns
+
+
+def _start(endpoint: str | None) -> None:
+    if recorder.session is None and not recorder.is_closed:
+        boot.start({"MONITOR_ENDPOINT": endpoint} if endpoint else None)
+
+
+def _refine(app: str | None, app_version: str | None, patterns: list[str]) -> None:
+    redact.configure(patterns, redact.home)
+    if patterns:
+        recorder.forget_keys()
+    session = recorder.session
+    if session is not None and (app or app_version):
+        session.app = app or session.app
+        session.app_version = app_version or session.app_version
+        session.describe(recorder.settings)
+
+
+def _mapping(data: Any) -> dict[Any, Any]:
+    if data is None:
+        return {}
+    return dict(data) if hasattr(type(data), "keys") else {"value": data}
+
+
+def _record_error(error: Any, data: Any) -> str | None:
+    from .boot import errors
+
+    facts = _mapping(data)
+    if not isinstance(error, BaseException):
+        text = error if isinstance(error, str) else repr(error)
+        return _record(ERROR, "error.message", {"message": text, "source": "manual", "level": "error", **facts})
+    if not errors.first_time(error):
+        return None
+    return _record(ERROR, error_name(type(error)), {**errors.describe(error, "manual", "error"), **facts})
+
+
+def _record_metric(name: Any, value: Any, data: Any) -> str | None:
+    return _record(METRIC, name, {"value": value, **_mapping(data)})
+
+
+def _flush(timeout: float) -> bool:
+    from .boot import endings
+
+    return bool(endings.flush(float(timeout)))

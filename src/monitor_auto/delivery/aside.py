@@ -1,0 +1,56 @@
+"""Puts aside what cannot be delivered and is not ours to delete. Runs where a deliverer meets such a thing.
+
+Guarantees: what is put aside is moved into `aside/` of the spool, never followed or opened, and counted in the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+
+from monitor_auto.boot import guard
+
+from .segments import Line
+
+MAX_LINES_BYTES = 1 << 20
+"""How large one session's file of damaged lines becomes; after that they are only counted."""
+
+
+def put_file(directory: str, name: str, reason: str) -> None:
+    """Move a file of the spool (or whatever bears its name) into `aside/`. Raises OSError."""
+    target = f"{folder(directory)}/{name}"
+    if os.path.lexists(target):
+        target = f"{target}.{os.urandom(4).hex()}"
+    try:
+        os.rename(f"{directory}/{name}", target)
+    except FileNotFoundError:  # another process was quicker
+        return
+    guard.ledger("aside", reason=reason, file=name, count=1)
+
+
+def put_lines(lines: list[Line]) -> None:
+    """Append damaged lines to a file beside their segment's name. Raises OSError."""
+    for segment in {line.segment for line in lines if line.segment is not None}:
+        texts = [line.text for line in lines if line.segment is segment]
+        path = f"{folder(segment.directory)}/{segment.base}.lines"
+        data = b"".join(text + b"\n" for text in texts)
+        if _size(path) + len(data) <= MAX_LINES_BYTES:
+            guard.append_private(path, data)
+        guard.ledger("aside", reason=lines[0].fault, file=os.path.basename(segment.path), count=len(texts))
+
+
+def folder(directory: str) -> str:
+    """Return the path of `aside/`, made if need be. Raises OSError when something else is there."""
+    path = directory + "/aside"
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if os.path.islink(path) or not os.path.isdir(path):
+            raise
+    return path
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0

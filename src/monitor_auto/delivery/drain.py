@@ -1,0 +1,229 @@
+"""Delivers everything that dead sessions have left for one endpoint: `monitor-auto flush`. Runs in its own process.
+
+Guarantees: unpaced and past any back-off, since somebody asks; several drains and exiting processes at once share the
+work by their claims; at a failure, a timeout or Ctrl-C all that was answered is noted and the rest stays.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from json import JSONDecoder
+from typing import Any
+
+from monitor_auto.boot import guard
+from monitor_auto.boot.ids import endpoint_key
+
+from . import answers, breaker, claims
+from .batches import batches, body, settle
+from .exchange import NoAnswer
+from .lines import OutOfTime, read_lines
+from .native import Transport
+from .segments import Line, Segment, Unreadable, open_own, read_header, sessions, split_name
+
+REQUEST_SECONDS = 30.0
+_REQUIRED = {"v": int, "type": str, "name": str, "timestamp": str, "event_id": str, "source": dict, "session": dict}
+
+
+@dataclass
+class Outcome:
+    """What a drain did. `why` says why something is left ("" when nothing is); `running` counts sessions that live."""
+
+    delivered: int = 0
+    aside: int = 0
+    left: int = 0
+    running: int = 0
+    seconds: float = 0.0
+    why: str = ""
+    directories: list[str] = field(default_factory=list)
+
+
+class Drain:
+    """One run over every spool that this endpoint's events may lie in.
+
+    `timeout_seconds` bounds the whole run; `on_progress(bytes done, bytes in all)` is called after every batch.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        timeout_seconds: float = float("inf"),
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.settings, self.on_progress = settings, on_progress
+        self.deadline = time.monotonic() + timeout_seconds
+        self.key = endpoint_key(settings.endpoint)
+        self.outcome = Outcome(directories=existing_spools(settings))
+        self.claims: list[claims.Claim] = []
+        self.bytes_done = self.bytes_in_all = 0
+
+    def run(self) -> Outcome:
+        """Deliver what there is and return the Outcome. Raises nothing for what collectors and disks do."""
+        begin = time.monotonic()
+        try:
+            self.bytes_in_all = sum(segment_bytes(directory, self.key) for directory in self.outcome.directories)
+            if self.outcome.directories:
+                with Transport(self.settings, min(REQUEST_SECONDS, max(self.deadline - begin, 0.001))) as transport:
+                    for directory in self.outcome.directories:
+                        while self.drain_directory(directory, transport):
+                            pass
+        except OutOfTime:
+            self.outcome.why = "the time was up"
+        except KeyboardInterrupt:
+            self.outcome.why = "interrupted"
+        except OSError as error:
+            self.outcome.why = f"the spool cannot be used: {error}"
+        finally:
+            self.release(everything=True)
+        self.count_the_rest()
+        self.outcome.seconds = round(time.monotonic() - begin, 3)
+        return self.outcome
+
+    def drain_directory(self, directory: str, transport: Transport) -> bool:
+        """Deliver one spool's dead sessions; return whether there may be more: some end while others are delivered."""
+        guard.use_directory(directory)
+        before = self.outcome.delivered
+        for batch in batches(self.lines(directory), self.settings.batch_size):
+            if self.outcome.why or not self.deliver(batch, transport, directory):
+                return False
+            self.release()
+            if time.monotonic() > self.deadline:
+                raise OutOfTime
+        self.release()
+        return self.outcome.delivered > before
+
+    def lines(self, directory: str) -> Iterator[Line]:
+        """Yield the lines of all sessions that this process gets a claim of."""
+        for base, numbers in sessions(directory, self.key).items():
+            claim = claims.claim(directory, base, not numbers)
+            if claim is not None:
+                self.claims.append(claim)
+                yield from claim.lines(self.settings, numbers, self.deadline, is_event)
+
+    def deliver(self, batch: list[Line], transport: Transport, directory: str) -> bool:
+        """Send one batch and note the answer; return whether it was taken."""
+        data = body(batch)
+        if data and not self.is_taken(data, transport, directory):
+            return False
+        good = settle(batch)
+        self.outcome.delivered += good
+        self.outcome.aside += len(batch) - good
+        self.bytes_done += sum(len(line.text) + 1 for line in batch)
+        if self.on_progress is not None:
+            self.on_progress(self.bytes_done, self.bytes_in_all)
+        return True
+
+    def is_taken(self, data: bytes, transport: Transport, directory: str) -> bool:
+        """Send one body; say why when it is not delivered, to the user and to the other processes."""
+        try:
+            answer = transport.post(data, min(self.deadline, time.monotonic() + REQUEST_SECONDS))
+        except NoAnswer as error:
+            self.outcome.why = f"no answer from {self.settings.endpoint.partition('?')[0]}: {error}"
+            guard.call("breaker", breaker.note_failure, directory, self.key, 0, str(error))
+            return False
+        verdict = answers.meaning(answer.status, answer.content_type, answer.body)
+        if verdict == answers.DELIVERED:
+            guard.call("breaker", breaker.note_success, directory, self.key)
+            return True
+        self.outcome.why = answers.explain(verdict, answer.status)
+        is_misplaced = verdict == answers.MISPLACED
+        guard.call("breaker", breaker.note_failure, directory, self.key, answer.status, self.outcome.why, is_misplaced)
+        return False
+
+    def release(self, everything: bool = False) -> None:
+        """Let go of the claims whose events all got through, or of all."""
+        for claim in [claim for claim in self.claims if everything or claim.is_settled()]:
+            self.claims.remove(claim)
+            guard.call("release", claim.release)
+
+    def count_the_rest(self) -> None:
+        """Count the events that stay in dead sessions, and the sessions that live or that others deliver just now."""
+        for directory in self.outcome.directories:
+            try:
+                found = sessions(directory, self.key)
+            except OSError:  # the run itself has said why
+                continue
+            for base, numbers in found.items():
+                if numbers and is_free(directory, base):
+                    self.outcome.left += sum(count_events(Segment(directory, base, number)) for number in numbers)
+                else:
+                    self.outcome.running += bool(numbers)
+        if self.outcome.left and not self.outcome.why:
+            self.outcome.why = "not every segment could be read"
+
+
+def is_event(line: bytes) -> bool:
+    """Return whether a line is an event: what `strict.is_event` tells, several times as fast by the C scanner."""
+    try:
+        event = _DECODER.decode(line.decode())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(event, dict) and all(isinstance(event.get(name), kind) for name, kind in _REQUIRED.items())
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = JSONDecoder(parse_constant=_refuse, parse_int=str if hasattr(sys, "set_int_max_str_digits") else int)
+
+
+def existing_spools(settings: Any) -> list[str]:
+    """Return the folders in which this user's sessions may have spooled, the preferred one first."""
+    candidates = [path for folder in settings.spool_directories for path in (folder, folder + "/monitor-spool")]
+    return [path for path in candidates if is_private(path)]
+
+
+def is_private(path: str) -> bool:
+    """Return whether a path is a folder of this user that nobody else can read, and no link."""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    is_own = not hasattr(os, "geteuid") or facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
+    return stat.S_ISDIR(facts.st_mode) and is_own
+
+
+def segment_bytes(directory: str, key: str) -> int:
+    """Return how many bytes one endpoint's segments have, those of living sessions included."""
+    total = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(key) and split_name(entry.name)[1] >= 0:
+                total += _size(entry)
+    return total
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except OSError:  # delivered by somebody else meanwhile
+        return 0
+
+
+def is_free(directory: str, base: str) -> bool:
+    """Return whether a session is dead and nobody delivers it."""
+    claim = claims.claim(directory, base)
+    if claim is not None:
+        claim.release()
+    return claim is not None
+
+
+def count_events(segment: Segment) -> int:
+    """Return how many lines of a segment were not delivered yet; 0 when it cannot be read."""
+    try:
+        descriptor, facts = open_own(segment.path)
+    except (OSError, Unreadable):
+        return 0
+    try:
+        _, begin = read_header(descriptor)
+        lines = read_lines(descriptor, max(begin, segment.position(facts.st_size)), float("inf"))
+        return sum(bool(text) for text, _ in lines)
+    except (OSError, Unreadable):
+        return 0
+    finally:
+        os.close(descriptor)

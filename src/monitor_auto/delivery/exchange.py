@@ -1,0 +1,225 @@
+"""One POST over a bare socket, and a strict reader of its answer. Runs in an exiting process.
+
+Guarantees:
+- One deadline over connecting, sending and reading the answer to its end, however a server drips, stalls or babbles.
+- Builtin modules and `_socket` only: no name look-up, no TLS, no proxy, no redirect, no thread.
+- Whatever a server sends ends in an Answer or in NoAnswer; no answer is believed before its last byte is there.
+"""
+
+import sys
+import time
+
+from monitor_auto.boot import stdlib
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 1 << 20
+_LOCALHOST = ("127.0.0.1", "::1")
+_DARWIN_SO_NOSIGPIPE = 0x1022  # <sys/socket.h>; the socket module has no name for it
+
+
+class NoAnswer(Exception):
+    """There is no complete answer; the text says why."""
+
+
+class Answer:
+    """A complete answer: status, content type ("" if none) and body."""
+
+    __slots__ = ("body", "content_type", "status")
+
+    def __init__(self, status: int, content_type: str, body: bytes) -> None:
+        self.status, self.content_type, self.body = status, content_type, body
+
+
+def addresses(host: str) -> tuple[str, ...]:
+    """Return the literal addresses of a host; none when it is a name that somebody would have to look up."""
+    if host == "localhost":
+        return _LOCALHOST
+    if ":" in host:
+        return (host,) if "%" not in host else ()
+    parts = host.split(".")
+    is_literal = len(parts) == 4 and all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts)
+    return (host,) if is_literal and max(map(int, parts)) < 256 else ()
+
+
+def request(host: str, port: int, path: str, token: "str | None", body: bytes) -> bytes:
+    """Return the bytes of a POST. Raises ValueError for a token that no header may hold."""
+    if token and not (token.isascii() and token.isprintable()):
+        raise ValueError("MONITOR_TOKEN holds characters that no header may hold")
+    name = f"[{host}]" if ":" in host else host
+    target = path if path.isascii() else "".join(f"%{byte:02X}" if byte > 126 else chr(byte) for byte in path.encode())
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: {name}:{port}\r\nUser-Agent: monitor-auto\r\nAccept: application/json\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    )
+    return (head + (f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n")).encode() + body
+
+
+def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Answer:
+    """Send a request to the first host that listens and return its Answer. Raises NoAnswer.
+
+    `deadline` is on the clock of `time.monotonic()`, in seconds.
+    """
+    sockets = stdlib.load("_socket")
+    if sockets is None:
+        raise NoAnswer("this Python has no sockets")
+    try:
+        connection = _connect(sockets, hosts, port, deadline)
+        try:
+            return _talk(sockets, connection, data, deadline)
+        finally:
+            connection.close()
+    except (OSError, ValueError) as error:  # whatever the network does; a port or an address that is none
+        raise NoAnswer("timeout" if isinstance(error, TimeoutError) else str(error)) from error
+
+
+def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float) -> "Any":
+    failure: OSError = OSError("no address")
+    for host in hosts:
+        connection = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
+        try:
+            connection.settimeout(_left(deadline))
+            connection.connect((host, port))
+            return connection
+        except OSError as error:
+            connection.close()
+            failure = error
+    raise failure
+
+
+def _talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Answer:
+    if sys.platform == "darwin":
+        connection.setsockopt(sockets.SOL_SOCKET, _DARWIN_SO_NOSIGPIPE, 1)
+    try:
+        connection.settimeout(_left(deadline))
+        # A program that set SIGPIPE back to its default, as many command-line tools do, must not die of our socket.
+        connection.sendall(data, getattr(sockets, "MSG_NOSIGNAL", 0))
+    except TimeoutError:
+        raise
+    except OSError:
+        pass  # a server may answer (401, 413) and hang up before it has read everything: the answer counts
+
+    def receive() -> bytes:
+        connection.settimeout(_left(deadline))
+        received: bytes = connection.recv(65536)
+        return received
+
+    return read_answer(receive)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timeout")
+    return left
+
+
+def read_answer(receive: "Callable[[], bytes]") -> Answer:
+    """Read one final HTTP/1.x answer. `receive` returns the next bytes, b"" at the end. Raises NoAnswer."""
+    reader = _Reader(receive)
+    status = 100
+    while 100 <= status < 200:  # interim answers come before the one that counts
+        status = _status(reader.line())
+        headers = _headers(reader)
+        if status == 101:
+            raise NoAnswer("the server changes the protocol")
+    body = b"" if status in (204, 304) else _body(reader, headers)
+    return Answer(status, headers.get("content-type", ""), body)
+
+
+def _status(line: bytes) -> int:
+    version, _, rest = line.partition(b" ")
+    code = rest[:3]
+    if version[:7] != b"HTTP/1." or len(version) != 8 or not version[7:].isdigit():
+        raise NoAnswer("the answer is not HTTP/1")
+    if not code.isdigit() or len(code) != 3 or code < b"100" or rest[3:4] not in (b"", b" "):
+        raise NoAnswer("the answer has no status")
+    return int(code)
+
+
+def _headers(reader: "_Reader") -> dict[str, str]:
+    headers: dict[str, str] = {}
+    while line := reader.line():
+        if line[:1] in b" \t":  # the continuation of a header, which old servers still send
+            continue
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon or not name or name != name.strip():
+            raise NoAnswer("the answer has a header without a name")
+        name, value = name.lower(), value.strip()
+        if name == "content-length" and headers.get(name, value) != value:
+            raise NoAnswer("the answer has two lengths")
+        headers[name] = value
+    return headers
+
+
+def _body(reader: "_Reader", headers: dict[str, str]) -> bytes:
+    coding = headers.get("transfer-encoding", "").lower()
+    if coding == "chunked":
+        return _chunks(reader)
+    if coding not in ("", "identity"):
+        raise NoAnswer("the answer has a coding that was not asked for")
+    length = headers.get("content-length")
+    if length is None:
+        return reader.rest()
+    if not (length.isascii() and length.isdigit() and len(length) < 16):
+        raise NoAnswer("the answer has a length that is no number")
+    return reader.exactly(int(length))
+
+
+def _chunks(reader: "_Reader") -> bytes:
+    body = b""
+    while True:
+        size = reader.line().partition(b";")[0].strip()
+        if not size or len(size) > 8 or size.strip(b"0123456789abcdefABCDEF"):
+            raise NoAnswer("the answer has a chunk without a size")
+        if not int(size, 16):
+            break
+        body += reader.exactly(int(size, 16))
+        if reader.line() or len(body) > MAX_BODY_BYTES:
+            raise NoAnswer("the answer has a chunk of another size than it says")
+    while reader.line():  # trailers
+        pass
+    return body
+
+
+class _Reader:
+    """Lines and counted bytes from pieces of any size, within the limits above."""
+
+    def __init__(self, receive: "Callable[[], bytes]") -> None:
+        self.receive = receive
+        self.held = b""
+        self.head_bytes = 0
+
+    def more(self) -> None:
+        piece = self.receive()
+        if not piece:
+            raise NoAnswer("the connection was closed before the answer was complete")
+        self.held += piece
+
+    def line(self) -> bytes:
+        while (end := self.held.find(b"\n")) < 0 and len(self.held) + self.head_bytes <= MAX_HEAD_BYTES:
+            self.more()
+        self.head_bytes += end + 1
+        if end < 0 or self.head_bytes > MAX_HEAD_BYTES:
+            raise NoAnswer("the head of the answer is too long")
+        line, self.held = self.held[:end], self.held[end + 1 :]
+        return line[:-1] if line.endswith(b"\r") else line
+
+    def exactly(self, size: int) -> bytes:
+        if size > MAX_BODY_BYTES:
+            raise NoAnswer("the answer is too long")
+        while len(self.held) < size:
+            self.more()
+        data, self.held = self.held[:size], self.held[size:]
+        return data
+
+    def rest(self) -> bytes:
+        while piece := self.receive():
+            self.held += piece
+            if len(self.held) > MAX_BODY_BYTES:
+                raise NoAnswer("the answer is too long")
+        return self.held

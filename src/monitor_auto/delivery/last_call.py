@@ -1,0 +1,241 @@
+"""The last call of an exiting root session, and `Monitor.flush()`: own, children's and a few orphans' events.
+
+Guarantees:
+- One deadline over everything; nothing is retried; what was not answered with success stays in the spool.
+- For plain http to a literal address nothing is imported but builtins and `_socket`, and no thread is started.
+- The lock file of the own session is never opened, only deleted, and only when no segment of it is left.
+"""
+
+import os
+import time
+
+from monitor_auto.boot import guard
+from monitor_auto.boot.ids import endpoint_key
+
+from . import answers, exchange
+from .batches import batches, body, settle
+from .lines import OutOfTime
+from .segments import Line, Segment, Unreadable, remove, sessions, tree_of
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from .claims import Claim
+
+MAX_ORPHAN_CLAIMS = 50
+"""How many sessions an exiting process looks at for its one batch of orphans: most may be alive."""
+MAX_READ_BYTES = 64 << 20
+"""A segment larger than this is no normal one and takes longer than an exit may; `monitor-auto flush` reads it."""
+
+
+def deliver_at_exit(
+    settings: "Any", directory: "str | None", base: str, sealed_through: int, memory_lines: list[bytes]
+) -> int:
+    """Deliver what an exiting root session has, within `settings.exit_timeout_seconds`; return the number of events.
+
+    `directory` is the spool, None when everything is in memory; `base` names the own session, whose segments up to
+    `sealed_through` nobody writes any more; `memory_lines` are sent first, and delivered ones are taken off the list.
+    """
+    deadline = time.monotonic() + settings.exit_timeout_seconds
+    hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
+    if settings.exit_timeout_seconds <= 0 or not hosts:
+        return 0
+    call = Call(settings, directory, base, deadline, lambda data: _post(settings, hosts, data, deadline))
+    if call.is_away():
+        return 0
+    try:
+        if call.deliver_own(sealed_through, memory_lines, True):
+            call.deliver_orphans()
+    except (KeyboardInterrupt, SystemExit):
+        # Ctrl-C, or a signal handler of the program, while it is only us who keep the process: it would be gone by now.
+        guard.debug("the last call was interrupted")
+    finally:
+        call.release()
+    return call.delivered
+
+
+def deliver_now(
+    settings: "Any",
+    directory: "str | None",
+    base: str,
+    sealed_through: int,
+    memory_lines: list[bytes],
+    timeout_seconds: float,
+) -> bool:
+    """Deliver own and dead children's events of a session that lives on; return whether all of its own got through."""
+    deadline = time.monotonic() + timeout_seconds
+    hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
+    if timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
+        return False
+    if hosts:
+        call = Call(settings, directory, base, deadline, lambda data: _post(settings, hosts, data, deadline))
+        return call.deliver_and_release(sealed_through, memory_lines)
+    from . import native
+
+    if not native.is_importable():
+        guard.debug("not delivered now: files beside the program bear names that httpx would import")
+        return False
+    with native.Transport(settings, timeout_seconds) as transport:
+        call = Call(settings, directory, base, deadline, lambda data: transport.post(data, deadline))
+        return call.deliver_and_release(sealed_through, memory_lines)
+
+
+def _post(settings: "Any", hosts: "Iterable[str]", data: bytes, deadline: float) -> exchange.Answer:
+    request = exchange.request(settings.host, settings.port, settings.path, settings.token, data)
+    return exchange.post(hosts, settings.port, request, deadline)
+
+
+class Call:
+    """One process's delivery. `send` turns a body into an Answer or raises NoAnswer."""
+
+    def __init__(
+        self,
+        settings: "Any",
+        directory: "str | None",
+        base: str,
+        deadline: float,
+        send: "Callable[[bytes], exchange.Answer]",
+    ) -> None:
+        self.settings, self.directory, self.base, self.deadline, self.send = settings, directory, base, deadline, send
+        self.key = endpoint_key(settings.endpoint)
+        self.delivered = 0
+        self.is_known_away = True
+        self.others: dict[str, list[int]] = {}
+        self.claims: list[Claim] = []
+
+    def is_away(self) -> bool:
+        """Return whether the endpoint failed so recently that this process must not wait for it."""
+        if self.directory is None or not os.path.lexists(f"{self.directory}/{self.key}.away"):
+            self.is_known_away = False
+            return False
+        from . import breaker
+
+        return breaker.is_away(self.directory, self.key, self.settings.exit_timeout_seconds + 1)
+
+    def deliver_and_release(self, sealed_through: int, memory_lines: list[bytes]) -> bool:
+        """Deliver own and children's events while the session lives on."""
+        try:
+            return self.deliver_own(sealed_through, memory_lines, False)
+        finally:
+            self.release()
+
+    def deliver_own(self, sealed_through: int, memory_lines: list[bytes], is_ending: bool) -> bool:
+        """Send memory, own and children's events while they last; return whether all of them got through."""
+        own: list[Segment] = []
+        has_more = False
+        if self.directory is not None:
+            self.others = sessions(self.directory, self.key)
+            numbers = self.others.pop(self.base, [])
+            has_more = bool(numbers) and numbers[-1] > sealed_through
+            # While daemon threads still write to a later segment, the one with session.end must outlive it.
+            keep = sealed_through if is_ending and has_more else -1
+            own = [Segment(self.directory, self.base, n, n == keep) for n in numbers if n <= sealed_through]
+        is_complete = self.deliver(self.own_lines(own, memory_lines), memory_lines)
+        if is_ending and not has_more and all(segment.is_finished for segment in own):
+            self.remove_own_lock(sealed_through)
+        return is_complete
+
+    def remove_own_lock(self, sealed_through: int) -> None:
+        """Delete the own `.live`, unless a daemon thread has opened a further segment meanwhile."""
+        if self.directory is not None and not os.path.lexists(
+            Segment(self.directory, self.base, sealed_through + 1).path
+        ):
+            remove(f"{self.directory}/{self.base}.live")
+
+    def own_lines(self, own: list[Segment], memory_lines: list[bytes]) -> "Iterator[Line]":
+        """Yield memory's lines, own segments', and those of dead children."""
+        for text in memory_lines:
+            yield Line(text, None, 0, "")
+        for segment in own:
+            try:
+                yield from segment.read(self.deadline)
+            except FileNotFoundError:
+                continue
+            except Unreadable as error:
+                guard.ledger("problem", part="own segment", error=str(error))
+        tree = tree_of(self.base)
+        for base in [base for base in self.others if tree_of(base) == tree]:
+            yield from self.claimed_lines(base)
+
+    def claimed_lines(self, base: str) -> "Iterator[Line]":
+        """Yield the lines of another session, if it is dead and nobody else has it."""
+        from . import claims
+
+        numbers = self.others.pop(base)
+        claim = claims.claim(str(self.directory), base, not numbers)
+        if claim is not None:
+            self.claims.append(claim)
+            if self.is_normal(claim, numbers):
+                yield from claim.lines(self.settings, numbers, self.deadline)
+
+    def is_normal(self, claim: "Claim", numbers: list[int]) -> bool:
+        """Return whether segments have a size that an exit can afford to read."""
+        try:
+            return all(os.lstat(Segment(claim.directory, claim.base, n).path).st_size < MAX_READ_BYTES for n in numbers)
+        except OSError:
+            return False
+
+    def deliver_orphans(self) -> None:
+        """Send at most one batch of other trees' dead sessions."""
+        bases = list(self.others)
+        if len(bases) > MAX_ORPHAN_CLAIMS:  # not always the same: the oldest may be services that live for months
+            start = int(self.base[-4:], 16) % len(bases)
+            bases = (bases[start:] + bases[:start])[:MAX_ORPHAN_CLAIMS]
+        self.deliver((line for base in bases for line in self.claimed_lines(base)), [], 1)
+
+    def deliver(self, lines: "Iterable[Line]", memory_lines: list[bytes], most: int = 1 << 30) -> bool:
+        """Send lines in batches until they, the time or the collector's patience end; return whether all passed."""
+        try:
+            for batch in batches(lines, self.settings.batch_size):
+                if not self.deliver_batch(batch):
+                    return False
+                del memory_lines[: sum(line.segment is None for line in batch)]
+                most -= 1
+                if not most:
+                    break
+        except OutOfTime:
+            return False
+        return True
+
+    def deliver_batch(self, batch: list[Line]) -> bool:
+        """Send one batch and note the answer before anything else is sent."""
+        data = body(batch)
+        verdict = answers.DELIVERED
+        if data:
+            verdict = self.exchange(data)
+        if verdict == answers.DELIVERED:
+            self.delivered += settle(batch)
+        return verdict == answers.DELIVERED
+
+    def exchange(self, data: bytes) -> str:
+        """Send one body; return what the answer means, after telling the other processes of a failure."""
+        try:
+            answer = self.send(data)
+        except exchange.NoAnswer as error:
+            if time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
+                self.tell_failure(0, str(error), False)
+            return answers.LATER
+        verdict = answers.meaning(answer.status, answer.content_type, answer.body)
+        if verdict != answers.DELIVERED:
+            self.tell_failure(answer.status, answers.explain(verdict, answer.status), verdict == answers.MISPLACED)
+        elif self.is_known_away and self.directory is not None:
+            self.is_known_away = False
+            from . import breaker
+
+            breaker.note_success(self.directory, self.key)
+        return verdict
+
+    def tell_failure(self, status: int, error: str, is_misplaced: bool) -> None:
+        """Write down that this endpoint does not answer as a collector should."""
+        guard.debug("delivery failed: " + error)
+        if self.directory is not None:
+            from . import breaker
+
+            breaker.note_failure(self.directory, self.key, status, error, is_misplaced)
+
+    def release(self) -> None:
+        """Let go of all claims; those whose events all got through are deleted."""
+        while self.claims:
+            self.claims.pop().release()

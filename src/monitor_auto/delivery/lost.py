@@ -1,0 +1,203 @@
+"""Says what became of a session that died without an end: `session.lost`, and the error that its native stack shows.
+
+Runs under a claim, before the session's events are delivered; what is written into its segment is written once.
+"""
+
+import os
+import time
+
+from monitor_auto.boot import stdlib
+from monitor_auto.boot.encode import encode
+from monitor_auto.boot.session import timestamp
+
+from . import strict
+from .segments import READ, Segment, Unreadable, open_own, read_header, session_id
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .claims import Claim
+
+ENDS = (b'\n{"v":1,"type":"lifecycle","name":"session.end"', b'\n{"v":1,"type":"lifecycle","name":"session.lost"')
+RESUME = b'\n{"v":1,"type":"lifecycle","name":"session.resume"'
+"""An exec that failed takes the end back."""
+MAX_STACK_BYTES = 64 * 1024
+UNKNOWN_SEQUENCE = 1_000_000_000
+"""Where all earlier events were delivered and deleted: a number that the session has not reached."""
+_TAIL_BYTES = 192 * 1024
+_CHUNK_BYTES = 256 * 1024
+_STACK = "Stack (most recent call first):"
+_FATAL = "Fatal Python error: "
+_SIGNALS = {
+    "Segmentation fault": "SIGSEGV",
+    "Aborted": "SIGABRT",
+    "Bus error": "SIGBUS",
+    "Illegal instruction": "SIGILL",
+    "Floating-point exception": "SIGFPE",
+    "Floating point exception": "SIGFPE",
+}
+
+
+class Remains:
+    """What the segments of a dead session say about it."""
+
+    def __init__(self) -> None:
+        self.has_end = False
+        self.header = b""
+        self.last_line = b""
+        self.target: Segment | None = None
+        self.last_write = 0.0
+
+
+def write(claim: "Claim", settings: "Any") -> None:
+    """Append what became of the session to its last segment, unless one has its end. Raises OSError, Unreadable."""
+    remains = Remains()
+    for segment in claim.segments:
+        look(claim, segment, remains)
+    if remains.has_end or remains.target is None or (not remains.last_line and b'"number":0,' in remains.header):
+        return  # nothing of ours, or it died before it had recorded anything
+    append(remains.target, b"".join(line.encode() + b"\n" for line in events(claim, settings, remains)))
+
+
+def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
+    """Add what one segment says to the remains."""
+    try:
+        descriptor, facts = open_own(segment.path)
+    except (FileNotFoundError, Unreadable):
+        return
+    try:
+        header, _ = read_header(descriptor)
+        claim.check(header, facts)
+        remains.has_end = b',"merged":' in header or has_end(descriptor, remains.has_end)
+        remains.header, remains.target, remains.last_write = header, segment, facts.st_mtime
+        remains.last_line = last_event(descriptor, facts.st_size) or remains.last_line
+    except Unreadable:  # put aside when it is read for delivery
+        return
+    finally:
+        os.close(descriptor)
+
+
+def has_end(descriptor: int, had_end: bool) -> bool:
+    """Return whether a session has ended by the end of this segment, given how it was before."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    held = b""
+    while chunk := os.read(descriptor, _CHUNK_BYTES):
+        held = held[-64:] + chunk
+        end, resume = max(held.rfind(mark) for mark in ENDS), held.rfind(RESUME)
+        had_end = end > resume if max(end, resume) >= 0 else had_end
+    return had_end
+
+
+def last_event(descriptor: int, size: int) -> bytes:
+    """Return the last whole event of a segment; b"" when there is none in its last part."""
+    os.lseek(descriptor, max(0, size - _TAIL_BYTES), os.SEEK_SET)
+    tail = b""
+    while len(tail) <= _TAIL_BYTES and (chunk := os.read(descriptor, _CHUNK_BYTES)):
+        tail += chunk
+    return next((line for line in reversed(tail.split(b"\n")) if strict.is_event(line)), b"")
+
+
+def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
+    """Return the lines to write: the death by a signal, if a native stack shows one, then `session.lost`."""
+    last = parse(remains.last_line) if remains.last_line else {}
+    source = last.get("source") or {"sdk": "python", "platform": settings.platform}
+    session = last.get("session") or {"id": session_id(claim.base), "started": timestamp(started(claim.base))}
+    sequence = _sequence(last)
+    stack, died = native_stack(claim.descriptor)
+    signal = signal_of(stack, remains.header)
+    ended = died if signal else remains.last_write
+    rows: list[tuple[str, str, dict[str, Any]]] = []
+    if signal:
+        error = {"type": signal, "message": "killed by " + signal, "stack": stack, "location": location(stack)}
+        rows.append(("error", "error." + signal, {**error, "source": "auto", "level": "fatal"}))
+    facts = {"signal": signal, "last_event": last.get("name"), "last_event_at": last.get("timestamp")}
+    facts["lived_at_least_ms"] = max(0, round((ended - started(claim.base)) * 1000))
+    rows.append(("lifecycle", "session.lost", {name: value for name, value in facts.items() if value}))
+    lines = []
+    for kind, name, data in rows:
+        event: dict[str, Any] = {"v": 1, "type": kind, "name": name, "timestamp": timestamp(ended)}
+        event["event_id"] = f"{session_id(claim.base)}-{sequence}"
+        lines.append(encode({**event, "source": source, "session": session, "data": data}))
+        sequence += 1
+    return lines
+
+
+def native_stack(descriptor: int) -> tuple[str, float]:
+    """Return the last stack that faulthandler wrote into the lock file, and when; "" when there is none."""
+    if descriptor < 0:
+        return "", 0.0
+    facts = os.fstat(descriptor)
+    os.lseek(descriptor, max(0, facts.st_size - MAX_STACK_BYTES), os.SEEK_SET)
+    text = os.read(descriptor, MAX_STACK_BYTES).decode("utf-8", "replace")
+    begin = max(text.rfind(_FATAL), text.rfind(_STACK) if _FATAL not in text else -1, 0)
+    return text[begin:].strip(), facts.st_mtime
+
+
+def signal_of(stack: str, header: bytes) -> str:
+    """Return the name of the signal that a stack tells of, "" when none.
+
+    faulthandler names fatal ones; the one it is registered for, SIGTERM, leaves a bare stack. As pid 1 a default
+    SIGTERM kills nobody, so there the stack says nothing about the death.
+    """
+    if stack.startswith(_FATAL):
+        return _SIGNALS.get(stack[len(_FATAL) :].partition("\n")[0].strip(), "")
+    return "SIGTERM" if _STACK in stack and b'"pid":1,' not in header else ""
+
+
+def location(stack: str) -> "str | None":
+    """Return file:line:function of the innermost frame of a native stack."""
+    frame = stack.partition('\n  File "')[2].partition("\n")[0]
+    path, quote, rest = frame.rpartition('", line ')
+    line, word, function = rest.partition(" in ")
+    return f"{path}:{line}:{function}" if quote and word else None
+
+
+def append(segment: Segment, data: bytes) -> None:
+    """Append whole lines with one write, behind a newline if the last line was torn. Raises OSError."""
+    descriptor, facts = open_own(segment.path)
+    try:
+        is_torn = facts.st_size and os.pread(descriptor, 1, facts.st_size - 1) != b"\n"
+    finally:
+        os.close(descriptor)
+    descriptor = os.open(segment.path, READ | os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, b"\n" + data if is_torn else data)
+        os.utime(segment.path, (time.time(), facts.st_mtime))  # age counts from what the session wrote
+    finally:
+        os.close(descriptor)
+
+
+class _Decoding:
+    """What the C scanner of `_json` asks its caller about."""
+
+    strict = True
+    object_hook = object_pairs_hook = parse_constant = None
+    parse_float = float
+    parse_int = str  # a number of 64,000 digits is nothing that int() takes
+
+
+def parse(line: bytes) -> "dict[str, Any]":
+    """Return the object of a line that `strict.is_event` has found good, so that no scanner has an error to raise."""
+    scanner = stdlib.load("_json")
+    if scanner is None:
+        from json import loads  # an interpreter without the C scanner
+
+        value: dict[str, Any] = loads(line)
+    else:
+        value, _ = scanner.make_scanner(_Decoding())(line.decode(), 0)
+    return value
+
+
+def started(base: str) -> float:
+    """Return when a session started, in Unix seconds: its id, a UUIDv7, begins with the milliseconds."""
+    try:
+        return int(session_id(base).replace("-", "")[:12], 16) / 1000
+    except ValueError:
+        return 0.0
+
+
+def _sequence(last: "dict[str, Any]") -> int:
+    """Return the next free sequence number."""
+    number = str(last.get("event_id", "")).rpartition("-")[2]
+    return int(number) + 1 if number.isascii() and number.isdigit() and len(number) < 16 else UNKNOWN_SEQUENCE

@@ -1,0 +1,102 @@
+"""The httpx transport: https, names, proxies and connections that are used again. Runs in commands and in flush.
+
+Guarantees: no redirect is followed, so a token never leaves for another origin; requests have a Content-Length; the
+client is marked as our own, so that no hook records it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _frozen_importlib_external import PathFinder
+from typing import TYPE_CHECKING, Any
+
+from monitor_auto.boot import stdlib
+
+from .exchange import Answer, NoAnswer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MIN_GZIP_BYTES = 4096
+_LOOPBACK = ("localhost", "127.", "::1")
+_NEEDED = ("httpx", "httpcore", "anyio", "sniffio", "h11", "certifi", "idna", "typing_extensions")
+_OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+
+
+def is_importable() -> bool:
+    """Return whether httpx can be imported here without running a file of the program that bears a library's name."""
+    if "httpx" in sys.modules:
+        return True
+    return not stdlib.shadowed() and all(_is_installed(name) for name in _NEEDED if name not in sys.modules)
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether a library, if it is there at all, is found where libraries are, not beside the script."""
+    spec = PathFinder.find_spec(name)
+    folder = os.path.dirname(os.path.dirname(spec.origin)) if spec is not None and spec.origin else ""
+    return not folder or folder.endswith(("site-packages", "dist-packages")) or folder == _OUR_FOLDER
+
+
+class Transport:
+    """A client for one endpoint. Use it as a context manager; `close` ends its connections."""
+
+    def __init__(self, settings: Any, timeout_seconds: float) -> None:
+        import httpx
+
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"{settings.scheme}://{host}:{settings.port}{settings.path}"
+        self.is_gzip_worthwhile = not settings.host.startswith(_LOOPBACK)
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "monitor-auto"}
+        if settings.token:
+            headers["Authorization"] = f"Bearer {settings.token}"
+        self.client = httpx.Client(headers=headers, timeout=timeout_seconds, follow_redirects=False)
+        self.client._monitor_auto_own = True  # type: ignore[attr-defined]
+        self.errors = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+        self.lost_connection = httpx.RemoteProtocolError
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def post(self, body: bytes, deadline: float | None = None) -> Answer:
+        """Send one body and return the Answer. Raises NoAnswer.
+
+        `deadline`: on the clock of `time.monotonic()`; the operations of this one request get what is left until then.
+        """
+        headers = {}
+        if self.is_gzip_worthwhile and len(body) >= MIN_GZIP_BYTES:
+            import zlib
+
+            packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+            body, headers = packer.compress(body) + packer.flush(), {"Content-Encoding": "gzip"}
+        try:
+            return self._send(body, headers, deadline)
+        except self.lost_connection:
+            # A kept connection that the server had just closed; `event_id` covers the case that it had read it all.
+            try:
+                return self._send(body, headers, deadline)
+            except self.errors as error:
+                raise NoAnswer(_reason(error)) from error
+        except self.errors as error:  # names, certificates, proxies, sockets
+            raise NoAnswer(_reason(error)) from error
+
+    def _send(self, body: bytes, headers: dict[str, str], deadline: float | None) -> Answer:
+        options: dict[str, Any] = {}
+        if deadline is not None:
+            options["timeout"] = max(0.001, deadline - time.monotonic())
+        response = self.client.post(self.url, content=body, headers=headers, **options)
+        return Answer(response.status_code, response.headers.get("content-type", ""), response.content)
+
+
+def _reason(error: Exception) -> str:
+    return "timeout" if "Timeout" in type(error).__name__ else str(error) or type(error).__name__

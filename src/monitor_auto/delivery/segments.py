@@ -1,0 +1,217 @@
+"""The segments of a spool: whose they are, their lines, and what of them was delivered. Runs at exit and in commands.
+
+Guarantees: builtin modules only; only regular files of this user are read, no link is followed, nothing waits for a
+pipe; a position is noted by rename, so that no reader sees half of one.
+"""
+
+import os
+
+from monitor_auto.boot import guard
+
+from .lines import is_whole, read_lines
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HEADER = b'{"monitor_auto_segment":1,'
+MAX_HEADER_BYTES = 16384
+_PRIVATE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+READ = os.O_RDONLY | _PRIVATE | getattr(os, "O_BINARY", 0)
+WRITE = os.O_WRONLY | os.O_CREAT | _PRIVATE | getattr(os, "O_BINARY", 0)
+
+
+class Unreadable(Exception):
+    """A file that bears a segment's name and is none of ours: a link, a pipe, another user's, no header, a copy."""
+
+
+class Line:
+    """One line on its way: `text` is an event unless `fault` says why not; `end` is the offset behind it.
+
+    `segment` is None for a line that never was in a file.
+    """
+
+    __slots__ = ("end", "fault", "segment", "text")
+
+    def __init__(self, text: bytes, segment: "Segment | None", end: int, fault: str) -> None:
+        self.text, self.segment, self.end, self.fault = text, segment, end, fault
+
+
+class Segment:
+    """Segment `number` of the session `base` ("<key>.<tree>.<session>") in a spool.
+
+    `is_read` turns true when the last line was handed out; `pending` counts lines that were handed out and are not
+    settled. With `keep` a finished segment stays, as a sign that its session has ended, until somebody deletes it.
+    """
+
+    def __init__(self, directory: str, base: str, number: int, keep: bool = False) -> None:
+        self.directory, self.base, self.number, self.keep = directory, base, number, keep
+        self.path = f"{directory}/{base}.{number}.jsonl"
+        self.position_path = f"{directory}/{base}.{number}.sent"
+        self.is_read = self.is_finished = False
+        self.pending = 0
+        self.end = 0
+
+    def read(
+        self,
+        deadline: float,
+        is_good: "Callable[[bytes], bool]" = is_whole,
+        check: "Callable[[bytes, os.stat_result], None] | None" = None,
+    ) -> "Iterator[Line]":
+        """Yield the lines that were not delivered yet, damaged ones with a `fault`.
+
+        `check` gets the header and may raise Unreadable. Raises Unreadable, OutOfTime, and OSError when there is no
+        such file or the disk fails.
+        """
+        descriptor, facts = open_own(self.path)
+        try:
+            header, self.end = read_header(descriptor)
+            if check is not None:
+                check(header, facts)
+            self.end = max(self.end, self.position(facts.st_size))
+            for text, end in read_lines(descriptor, self.end, deadline):
+                self.end = end
+                if text:
+                    self.pending += 1
+                    yield Line(text, self, end, "" if is_good(text) else "damaged line")
+        finally:
+            os.close(descriptor)
+        self.is_read = True
+        if not self.pending:
+            self.finish()
+
+    def position(self, size: int) -> int:
+        """Return the offset up to which this segment was delivered; 0 when none, or no sensible one, was noted."""
+        try:
+            descriptor, _ = open_own(self.position_path)
+        except (OSError, Unreadable):
+            return 0
+        try:
+            text = os.read(descriptor, 20)
+        finally:
+            os.close(descriptor)
+        return int(text) if text.isdigit() and int(text) <= size else 0
+
+    def settle(self, end: int, count: int) -> None:
+        """Note that `count` more lines, the last one ending at `end`, need no further attempt. Raises OSError."""
+        self.pending -= count
+        if self.is_read and not self.pending:
+            self.finish()
+        else:
+            self.note_position(end)
+
+    def finish(self) -> None:
+        """Delete the segment, or keep it with the position at its end."""
+        self.is_finished = True
+        if self.keep:
+            self.note_position(self.end)
+        else:
+            self.delete()
+
+    def note_position(self, end: int) -> None:
+        """Write down what was delivered. On a full disk it stays unwritten: delivering on is what makes room there."""
+        try:
+            write_whole(self.position_path, b"%d" % end)
+        except OSError as error:
+            guard.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
+
+    def delete(self) -> None:
+        """Delete the segment, then its position: in this order a death in between repeats nothing."""
+        remove(self.path)
+        remove(self.position_path)
+
+
+def open_own(path: str) -> tuple[int, os.stat_result]:
+    """Open a regular file of this user for reading. Raises Unreadable for anything else, OSError when absent."""
+    try:
+        descriptor = os.open(path, READ)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        # A link (ELOOP), a socket (ENXIO), another user's; but with all descriptors in use it is still a segment.
+        if isinstance(error, PermissionError) or os.path.islink(path) or not os.path.isfile(path):
+            raise Unreadable("no regular file of this user") from error
+        raise
+    try:
+        facts = os.fstat(descriptor)
+        if facts.st_mode & 0o170000 != 0o100000:
+            raise Unreadable("no regular file")
+        if hasattr(os, "geteuid") and facts.st_uid != os.geteuid():
+            raise Unreadable("another user's file")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, facts
+
+
+def read_header(descriptor: int) -> tuple[bytes, int]:
+    """Return the header line and the offset behind it. Raises Unreadable when there is none of this format."""
+    header, newline, _ = os.read(descriptor, MAX_HEADER_BYTES).partition(b"\n")
+    if not newline or not header.startswith(HEADER) or not header.endswith(b"}"):
+        raise Unreadable("no header of a format that this version knows")
+    return header, len(header) + 1
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a small private file by rename, so that a reader finds the old or the new one. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(temporary, WRITE | os.O_TRUNC, 0o600)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError("the disk is full")
+        os.replace(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Delete a file that may be gone already."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def sessions(directory: str, key: str = "") -> "dict[str, list[int]]":
+    """Return base -> sorted numbers of its segments, oldest session first; of one endpoint's key, or of all.
+
+    A session without a segment (only its `.live` is there) has an empty list. Raises OSError.
+    """
+    found: dict[str, list[int]] = {}
+    for name in os.listdir(directory):
+        base, number = split_name(name) if name.startswith(key) else ("", -1)
+        if base:
+            numbers = found.setdefault(base, [])
+            if number >= 0:
+                numbers.append(number)
+    if len(found) > 1:  # the ids of sessions sort by the time they were made
+        found = {base: found[base] for base in sorted(found, key=session_id)}
+    for numbers in found.values():
+        numbers.sort()
+    return found
+
+
+def split_name(name: str) -> tuple[str, int]:
+    """Return (base, number) of a segment's name, (base, -1) of a lock's, ("", -1) of any other file's."""
+    parts = name.split(".")
+    if len(parts) < 4 or (len(parts[0]), len(parts[1]), len(parts[2])) != (16, 12, 36):
+        return "", -1
+    if parts[3:] == ["live"]:
+        return name[:66], -1
+    number = parts[3]
+    if parts[4:] == ["jsonl"] and len(number) < 10 and number.isascii() and number.isdigit():
+        return (name[:66], int(number)) if number == str(int(number)) else ("", -1)
+    return "", -1
+
+
+def session_id(base: str) -> str:
+    """Return the id of the session that a base names."""
+    return base[30:]
+
+
+def tree_of(base: str) -> str:
+    """Return the tree that a base names."""
+    return base[17:29]

@@ -1,0 +1,46 @@
+"""IPython and Jupyter: errors of cells, through IPython's own `post_run_cell` event; nothing it prints changes.
+
+IPython shows the errors of cells itself, so `sys.excepthook` never sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..boot import endings, guard
+from ..boot.event import recorder
+from .wrapping import Undo, wrap
+
+_undo: list[Undo] = []
+
+
+def install(module: Any) -> None:
+    """Wait for every shell that is made. Called once, after `import IPython.core.interactiveshell`."""
+    if not _undo:
+        _undo.append(wrap(module.InteractiveShell, "init_events", monitored_init_events))
+
+
+def uninstall() -> None:
+    """Put the original back."""
+    while _undo:
+        _undo.pop()()
+
+
+def monitored_init_events(wrapped: Callable[..., Any], shell: Any, args: Any, kwargs: Any) -> Any:
+    """`InteractiveShell.init_events`, after which the shell takes our callback."""
+    result = wrapped(*args, **kwargs)
+    guard.call("ipython", shell.events.register, "post_run_cell", on_cell)
+    return result
+
+
+def on_cell(result: Any) -> None:
+    """Record what a cell raised, before or while it ran."""
+    if recorder.session is not None:
+        guard.call("ipython", _record, result)
+
+
+def _record(result: Any) -> None:
+    error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
+    if isinstance(error, BaseException) and not isinstance(error, SystemExit):
+        endings.record_error(error, "error", {"cell": getattr(result, "execution_count", None)})
