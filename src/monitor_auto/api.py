@@ -10,16 +10,16 @@ from __future__ import annotations
 import time
 
 from . import boot
-from .boot import guard, redact
-from .boot.event import ERROR, EVENT, METRIC, error_name, recorder
+from .boot import cleaning, guard, notes, recording
+from .boot.session import describe
+from .boot import recorder
+from .boot.recorder import ERROR, EVENT, METRIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Any
-
-_record = recorder.record
 
 
 class SessionFacts:
@@ -90,13 +90,13 @@ class Monitor(metaclass=_MonitorType):
         if strict and recorder.session is None:
             raise ValueError("no endpoint: set MONITOR_ENDPOINT or pass endpoint=")
         if recorder.session is None:
-            guard.debug("Monitor.init: no endpoint is known, the monitor stays dormant")
+            notes.debug("Monitor.init: no endpoint is known, the monitor stays dormant")
         return recorder.session is not None
 
     @staticmethod
     def event(name: str, data: Mapping[str, Any] | None = None) -> str | None:
         """Record an event named `namespace.action`. Returns its id after it is on disk, or None if nothing was recorded."""
-        return _record(EVENT, name, data)
+        return recorder.record(EVENT, name, data)
 
     @staticmethod
     def error(error: BaseException | str, data: Mapping[str, Any] | None = None) -> str | None:
@@ -124,15 +124,13 @@ class Monitor(metaclass=_MonitorType):
         before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
         if recorder.session is None:
             return True
-        return bool(guard.call("Monitor.flush", _flush, timeout))
+        return bool(guard.late("handover", "flush", float(timeout)))
 
     @staticmethod
     def close() -> None:
         """End the session and deliver it, in this thread, under MONITOR_EXIT_TIMEOUT. Later calls are ignored."""
         if recorder.session is not None:
-            from .boot import endings
-
-            guard.call("Monitor.close", endings.close)
+            guard.late("handover", "close")
 
 
 class Span:
@@ -170,7 +168,7 @@ class Span:
         if error is not None:
             facts["error"] = type(error).__name__
             _record_error(error, {"span": self._name})
-        _record(EVENT, self._name, facts)
+        recorder.record(EVENT, self._name, facts)
 
 
 def _check(endpoint: Any, app: Any, app_version: Any, patterns: Any) -> list[str]:
@@ -195,14 +193,14 @@ def _start(endpoint: str | None) -> None:
 
 
 def _refine(app: str | None, app_version: str | None, patterns: list[str]) -> None:
-    redact.configure(patterns, redact.home)
     if patterns:
-        recorder.forget_keys()
+        cleaning.add_rules(patterns)
+        recording.forget_keys()
     session = recorder.session
     if session is not None and (app or app_version):
         session.app = app or session.app
         session.app_version = app_version or session.app_version
-        session.describe(recorder.settings)
+        describe(session, recorder.settings)
 
 
 def _mapping(data: Any) -> dict[Any, Any]:
@@ -217,17 +215,11 @@ def _record_error(error: Any, data: Any) -> str | None:
     facts = _mapping(data)
     if not isinstance(error, BaseException):
         text = error if isinstance(error, str) else repr(error)
-        return _record(ERROR, "error.message", {"message": text, "source": "manual", "level": "error", **facts})
+        return recorder.record(ERROR, "error.message", {"message": text, "source": "manual", "level": "error", **facts})
     if not errors.first_time(error):
         return None
-    return _record(ERROR, error_name(type(error)), {**errors.describe(error, "manual", "error"), **facts})
+    return recorder.record(ERROR, "error." + type(error).__name__, {**errors.describe(error, "manual", "error"), **facts})
 
 
 def _record_metric(name: Any, value: Any, data: Any) -> str | None:
-    return _record(METRIC, name, {"value": value, **_mapping(data)})
-
-
-def _flush(timeout: float) -> bool:
-    from .boot import endings
-
-    return bool(endings.flush(float(timeout)))
+    return recorder.record(METRIC, name, {"value": value, **_mapping(data)})

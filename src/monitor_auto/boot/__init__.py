@@ -11,10 +11,14 @@ import os
 import sys
 
 HOT = (
-    "ids", "json_text", "redact", "guard", "settings", "session", "event", "spool", "patches", "signals", "forks",
-    "targets", "importing", "endings",
+    "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets", "endings",
+    "forks",
 )  # fmt: skip
-COLD = ("notes", "encode", "cleaning", "errors", "exits", "recording", "repairs", "arrivals", "faulthandling", "stdlib")
+COLD = (
+    "notes", "encode", "cleaning", "errors", "exits", "recording", "repairs", "faulthandling", "stdlib", "forked",
+)
+COLDER = ("arrivals", "handover", "inherited", "parsing", "undoing")
+"""Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
 _is_started = False
 _kept = {}
@@ -53,6 +57,13 @@ def load(name):
 cold = load
 
 
+def __getattr__(name):
+    """Serve `from . import x` among our own modules from what was read at the start."""
+    if name in COLD or name in COLDER:
+        return load(name)
+    raise AttributeError("module %r has no attribute %r" % (__name__, name))
+
+
 def keep(name):
     """Read a cold module's bytecode without decoding it."""
     if __name__ + "." + name not in sys.modules:
@@ -62,32 +73,41 @@ def keep(name):
 
 
 def read_bytecode(name):
-    """Return the bytes of an up-to-date `.pyc` (PEP 3147, PEP 552), or None: then importlib shall look."""
-    optimize = sys.flags.optimize
-    tag = (sys.implementation.cache_tag or "") + (".opt-%d.pyc" % optimize if optimize else ".pyc")
+    """Return the bytes of a `.pyc` (PEP 3147) of this Python, or None: then importlib shall look.
+
+    Where we were installed, by pip or a distribution, nobody edits the source: only elsewhere it is compared with the
+    source as importlib does (PEP 552). The comparison costs as much as the reading.
+    """
     try:
-        fd = os.open(_FOLDER + "/__pycache__/" + name + "." + tag, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(_FOLDER + "/__pycache__/" + name + _TAG, _READ)
         try:
-            data = os.read(fd, 1 << 20)
+            data = os.read(fd, 65536)
         finally:
             os.close(fd)
-        source = os.stat(_FOLDER + "/" + name + ".py")
     except OSError:
         return None
-    made_for = (int(source.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + (source.st_size & 0xFFFFFFFF).to_bytes(4, "little")
-    return data if data[:16] == _MAGIC + b"\0\0\0\0" + made_for else None
+    if data[:4] != _MAGIC or not (_IS_INSTALLED or is_current(name, data)):
+        return None
+    return data
+
+
+def is_current(name, data):
+    """True when bytecode was made of the source that lies there now."""
+    try:
+        source = os.stat(_FOLDER + "/" + name + ".py")
+    except OSError:
+        return False
+    size, made = source.st_size & 0xFFFFFFFF, int(source.st_mtime) & 0xFFFFFFFF
+    return data[4:16] == b"\0\0\0\0" + made.to_bytes(4, "little") + size.to_bytes(4, "little")
 
 
 def decode(name, full_name, data):
-    """Make a module of a `.pyc`, with the `__spec__` and `__loader__` that importlib would have given it."""
+    """Make a module of a `.pyc`. It has no `__spec__` and no `__loader__`: each costs more than most modules do."""
     import marshal
 
-    path = _FOLDER + "/" + name + ".py"
     code = marshal.loads(memoryview(data)[16:])
     module = type(sys)(full_name)
-    loader = type(__loader__)(full_name, path)
-    module.__file__, module.__package__, module.__loader__ = path, __name__, loader
-    module.__spec__ = type(__spec__)(full_name, loader, origin=path)
+    module.__file__, module.__package__ = _FOLDER + "/" + name + ".py", __name__
     sys.modules[full_name] = module
     globals()[name] = module
     try:
@@ -113,15 +133,11 @@ def is_main_interpreter():
             _signal.set_wakeup_fd(old)
         return True
     except ValueError:
-        return _is_main_by_id()
-
-
-def _is_main_by_id():
-    try:
-        import _xxsubinterpreters as interpreters
-    except ImportError:
-        return False
-    return interpreters.get_current() == interpreters.get_main()
+        try:
+            import _xxsubinterpreters as interpreters
+        except ImportError:
+            return False
+        return interpreters.get_current() == interpreters.get_main()
 
 
 def tell_failure(error):
@@ -129,10 +145,14 @@ def tell_failure(error):
     try:
         guard = load("guard")
         guard.debug_target = guard.debug_target or os.environ.get("MONITOR_DEBUG") or None
-        guard.debug("not started: " + type(error).__name__ + ": " + str(error))
+        load("notes").debug("not started: " + type(error).__name__ + ": " + str(error))
     except Exception:  # the installation is damaged: the program runs on unmonitored
         return
 
 
 _FOLDER = __file__.rpartition("/")[0] or __file__.rpartition("\\")[0]
+_IS_INSTALLED = _FOLDER.endswith(("site-packages/monitor_auto/boot", "dist-packages/monitor_auto/boot"))
 _MAGIC = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
+_OPTIMIZE = sys.flags.optimize
+_TAG = "." + (sys.implementation.cache_tag or "") + (".opt-%d.pyc" % _OPTIMIZE if _OPTIMIZE else ".pyc")
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

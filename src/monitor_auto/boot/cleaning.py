@@ -3,13 +3,45 @@ modules only, and no `re` (5.5 ms, and a `re.py` beside the script would be impo
 """
 
 from . import redact
-from .redact import CARD_RUN, DIGITS, MARK, SECRET_WORDS, TOKEN_SHAPES, is_secret_key, is_suspicious
+from .redact import CARD_RUN, DIGITS, MARK, TOKEN_SHAPES, is_suspicious
+
+SECRET_WORDS = (
+    "password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie",
+    "credential", "ssn", "credit_card", "cvv", "private_key",
+)  # fmt: skip
 
 _TOKEN_CHARS = frozenset(redact.TOKEN_CHARS)
 _WORD_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _VALUE_ENDS = frozenset(" \t\r\n,;&\"')}]<>|")
-_HOME_ENDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _ASCII_LOWER = {code: code + 32 for code in range(65, 91)}
+
+
+def add_rules(patterns):
+    """Add a user's rules: key patterns, or the names `email` and `ip` of rules for values."""
+    for pattern in patterns:
+        pattern = pattern.strip().lower().replace("-", "_")
+        if pattern in ("email", "ip"):
+            redact.value_rules.add(pattern)
+        elif pattern and pattern not in redact.extra_words:
+            redact.extra_words.append(pattern)
+
+
+def use_home(directory):
+    """Replace this directory by `~` from now on, if it is one that can be told from others."""
+    if len(directory) > 1:
+        redact.home = directory.rstrip("/")
+        redact.home_bytes = redact.home.encode("utf-8", "replace")
+
+
+def is_secret_key(key):
+    """True when a value under this key must not be recorded."""
+    key = key.lower().replace("-", "_")
+    if key == "auth":
+        return True
+    for word in SECRET_WORDS:
+        if word in key:
+            return True
+    return any(word in key for word in redact.extra_words)
 
 
 def clean_text(text):
@@ -25,7 +57,7 @@ def clean_text(text):
         text = _without_cards(text)
     if redact.value_rules:
         text = _without_addresses(text)
-    return _without_home(text)
+    return redact.without_home(text)
 
 
 def _lower(text):
@@ -231,29 +263,6 @@ def _is_ip(word):
     if len(parts) == 4 and all(part.isdigit() and len(part) < 4 and int(part) < 256 for part in parts):
         return not port or port.isdigit()
     return word.count(":") > 1 and all(character in "0123456789abcdefABCDEF:." for character in word)
-
-
-def _without_home(text):
-    if redact.home and redact.home in text:
-        text = _replace_directory(text, redact.home)
-    for root in ("/home/", "/Users/"):
-        start = text.find(root)
-        while start >= 0:
-            end = _run_end(text, start + len(root), _HOME_ENDS)
-            if end > start + len(root) and not (start and text[start - 1] in _HOME_ENDS):
-                text = text[:start] + "~" + text[end:]
-            start = text.find(root, start + 1)
-    return text
-
-
-def _replace_directory(text, path):
-    start = text.find(path)
-    while start >= 0:
-        end = start + len(path)
-        if text[end : end + 1] not in _HOME_ENDS and not (start and text[start - 1] in _HOME_ENDS):
-            text = text[:start] + "~" + text[end:]
-        start = text.find(path, start + 1)
-    return text
 
 
 def clean_arguments(arguments, how):

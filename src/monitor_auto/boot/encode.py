@@ -5,8 +5,8 @@ Guarantees: returns text that is one line of valid UTF-8 JSON below MAX_DATA_BYT
 misbehaves (in `__repr__`, `items`, iteration) costs its own value and nothing else.
 """
 
-from . import redact
-from .json_text import quote
+from . import cleaning, redact
+from .formats import quote
 
 MAX_DATA_BYTES = 60 * 1024
 """Of an event's 64 KiB; the rest is for source, session and name."""
@@ -16,6 +16,19 @@ MAX_NODES = 2000
 MAX_KEY_CHARS = 128
 STRING_LIMITS = (32 * 1024, 2048, 200, 40)
 """Characters of a string that are kept; the next is tried when the whole is too large."""
+
+
+ESCAPES = {code: "\\u%04x" % code for code in range(32)}
+ESCAPES.update({34: '\\"', 92: "\\\\", 10: "\\n", 13: "\\r", 9: "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"})
+
+
+def quote_any(text):
+    """Return a JSON string literal of any text; lone surrogates become their escaped form."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return '"' + text.translate(ESCAPES) + '"'
 
 
 class Budget:
@@ -81,10 +94,10 @@ def _string(text, budget):
     total = len(text)
     if total > budget.chars:
         # Redact with some of what follows, or a secret that the cut goes through would not be recognised.
-        text = redact.clean_text(text[: budget.chars + 512])[: budget.chars]
+        text = cleaning.clean_text(text[: budget.chars + 512])[: budget.chars]
         return quote(text + "… [cut, " + str(total) + " characters]")
     if total > 3 and redact.is_suspicious(text):
-        text = redact.clean_text(text)
+        text = cleaning.clean_text(text)
     return quote(text)
 
 
@@ -121,11 +134,11 @@ def _pairs(value):
 def _pair(item, budget, depth):
     key, value = item
     name = key if type(key) is str else str.__str__(key) if isinstance(key, str) else safe_repr(key)
-    is_secret = redact.is_secret_key(name)
+    is_secret = cleaning.is_secret_key(name)
     if len(name) > MAX_KEY_CHARS:
         name = name[:MAX_KEY_CHARS] + "…"
     if redact.is_suspicious(name):
-        name = redact.clean_text(name)
+        name = cleaning.clean_text(name)
     return quote(name) + ":" + _any(value, budget, depth + 1, is_secret)
 
 

@@ -2,7 +2,7 @@
 secret, and reading it needs linecache), no local variables. Bounded in frames, chain and groups.
 """
 
-from .encode import safe_repr
+from . import encode
 
 MAX_FRAMES = 40
 MAX_CHAIN = 8
@@ -39,7 +39,7 @@ def message(error):
     except KeyboardInterrupt:
         raise
     except BaseException:  # `__str__` is the program's code
-        return safe_repr(error)
+        return encode.safe_repr(error)
 
 
 def location(trace):

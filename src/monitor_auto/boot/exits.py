@@ -1,19 +1,19 @@
-"""Cold: what is recorded when sys.exit, os._exit or exec is called and when an exception goes uncaught; flush and close.
-Builtin modules only. `endings.py` holds the wrappers that lead here.
+"""Cold: what is recorded when sys.exit, os._exit or exec is called and when an exception goes uncaught; Builtin modules only. `endings.py` holds the wrappers that lead here.
 """
 
 import os
 import sys
-from _thread import allocate_lock, get_ident
+from _thread import get_ident
 
-from . import errors, guard, patches
-from .endings import deliver, end, is_interactive, last_call, replace_hook
-from .event import ERROR, LIFECYCLE, recorder
-from .repairs import turn
+from . import errors, patches
+from .endings import end
+from . import recorder
+from .recorder import ERROR, LIFECYCLE
 
 
-def on_exit_call(args, frame):
+def on_exit_call(args, kwargs):
     """Record `session.exit`, and in the main thread keep the code as a hint for `session.end`."""
+    frame = sys._getframe(3)  # behind guard.late and patches.py's monitored_new
     status = args[0] if args else None
     code = exit_code_of(status)
     session = recorder.session
@@ -48,28 +48,43 @@ def thread_name(is_main):
 
 
 def on_os_exit(args, kwargs):
+    """End the session, if the call will end the process."""
     status = kwargs.get("status", args[0] if args else None)
     if isinstance(status, int) and len(args) + len(kwargs) == 1 and -(1 << 31) <= status < 1 << 31:
         end("os._exit", int(status) & 0xFF)
 
 
 def on_exec(args, kwargs):
-    """End the session if the call can succeed: os.execvp tries one folder of PATH after the other."""
+    """End the session if the call can succeed: os.execvp tries one folder of PATH after the other.
+
+    Should it fail all the same, the next thing that is recorded takes the end back.
+    """
     path = kwargs.get("path", args[0] if args else None)
     if not isinstance(path, int) and not os.access(path, os.X_OK):
-        return False
-    return end("exec", None)
+        return
+    if end("exec", None):
+        recorder.wake = resume
 
 
-def on_exec_failed():
-    """Take the end back."""
-    recorder.session.is_ended = False
-    error = sys.exc_info()[1]
-    recorder.record(LIFECYCLE, "session.resume", {"reason": "exec failed", "error": errors.message(error)})
+def resume():
+    """Take the end back after an exec that failed."""
+    if recorder.session.is_ended:
+        recorder.session.is_ended = False
+        recorder.record_facts("session.resume", {"reason": "exec failed"})
 
 
-def on_uncaught(error):
-    """Record an exception that ends the program, or that a prompt shows."""
+def is_interactive():
+    """True at a prompt, also after `-i`: there an exception ends nothing."""
+    return bool(sys.flags.interactive or hasattr(sys, "ps1"))
+
+
+def on_uncaught(kind, error, trace):
+    """Record an exception that ends the program, or that a prompt shows: what sys.excepthook is called with."""
+    on_last_exception(error)
+
+
+def on_last_exception(error):
+    """Record the exception of the main program, or of an interactive line."""
     if not isinstance(error, BaseException) or isinstance(error, SystemExit):
         return
     session = recorder.session
@@ -78,6 +93,12 @@ def on_uncaught(error):
         record_error(error, "fatal", {})
     else:
         record_error(error, "error", {})
+
+
+def find_unseen_exception():
+    """Record an uncaught exception that a hook of the program's own has shown (sys.last_exc, 3.12; last_value before)."""
+    if not any(ours is sys.excepthook for _, _, _, ours in patches.replaced):
+        on_last_exception(getattr(sys, "last_exc", None) or sys.last_value)
 
 
 def record_error(error, level, more):
@@ -95,50 +116,8 @@ def on_unraisable(unraisable):
         record_error(error, "error", {"unraisable": message or "Exception ignored in", "object": where})
 
 
-def install_threading(module):
-    """Post-import hook of `threading`."""
-    replace_hook(module, "excepthook", make_thread_excepthook)
-
-
-def make_thread_excepthook(real_hook):
-    """threading.excepthook that records what ended a thread."""
-
-    def monitored_excepthook(*args, **kwargs):
-        if recorder.session is not None and len(args) == 1:
-            guard.call("threading.excepthook", on_thread_error, args[0])
-        return real_hook(*args, **kwargs)
-
-    return patches.disguise(monitored_excepthook, real_hook)
-
-
 def on_thread_error(facts):
+    """Record what ended a thread."""
     error = getattr(facts, "exc_value", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         record_error(error, "error", {"thread": getattr(getattr(facts, "thread", None), "_name", None)})
-
-
-def flush(timeout):
-    """Deliver what this session has recorded so far, in this thread. True when all of it was answered with success."""
-    settings, segment = recorder.settings, recorder.segment
-    segment.check()
-    if settings.scheme == "local":
-        return True
-    if not _flushing.acquire(True, max(timeout, 0)):
-        return False
-    try:
-        last = turn(segment)
-        lines, segment.queue = [line.rstrip(b"\n") for line in segment.queue], []
-        return last_call().deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
-    finally:
-        _flushing.release()
-
-
-def close():
-    """End the session for good, and deliver."""
-    end("close", None)
-    deliver()
-    recorder.is_closed = True
-    recorder.session = None
-
-
-_flushing = allocate_lock()

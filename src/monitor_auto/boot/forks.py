@@ -5,62 +5,81 @@ the program runs in it. No lock of ours that a thread of the parent may have hel
 exec (`preexec_fn`) becomes a session only when it records something.
 """
 
+import atexit
 import os
 import sys
 
-from . import guard, signals
-from .event import LIFECYCLE, recorder
-from .session import PARENT_VARIABLE, Session
+from . import cold, endings, guard, recorder, redact, session, signals, targets
+from .settings import read_settings
 from .spool import Segment
 
 _settings = None
 _lineage = None
 
 
-def install(settings, parent):
-    """Register the one fork callback. There is no way to take it back; it does nothing without a session."""
+def start_process(overrides):
+    """Begin to monitor this process. `overrides` count where the operator has named no endpoint. False: dormant.
+
+    Raises ValueError for an endpoint that cannot be used.
+    """
     global _settings, _lineage
-    _settings, _lineage = settings, parent
-    if hasattr(os, "register_at_fork"):
+    _settings = settings = read_settings(os.environ, sys.prefix) or (
+        overrides and read_settings({**os.environ, **overrides}, sys.prefix)
+    )
+    role = inherited_role()
+    if not settings or role == "resource_tracker":
+        return False
+    guard.debug_target = settings.debug
+    home = os.environ.get("HOME") or os.path.expanduser("~")
+    if len(home) > 1:
+        redact.home, redact.home_bytes = home, home.encode("utf-8", "replace")
+    _lineage = take_parent(os.environ)
+    atexit.register(endings.on_atexit)
+    if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
         os.register_at_fork(after_in_child=after_fork_in_child)
+    signals.install()
+    endings.install()
+    targets.install(settings)
+    if role != "forkserver":
+        start_session(settings, _lineage, role or "exec")
+    elif _lineage:  # no session itself: its workers are, and their parent is who asked for them
+        os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
+    if settings.problems:
+        cold("parsing").report(settings)
+    return True
+
+
+def take_parent(environ):
+    """Return the (session, tree, trace) of the parent session, and take it out of the environment."""
+    text = environ.get(session.PARENT_VARIABLE)
+    if text is None:
+        return None
+    del environ[session.PARENT_VARIABLE]
+    return cold("inherited").parent_of(text)
+
+
+def inherited_role():
+    """Return what `multiprocessing` started this interpreter as, if it did: it runs a -c line of its own."""
+    for argument in sys.orig_argv:
+        if argument[:21] == "from multiprocessing.":
+            return cold("inherited").multiprocessing_role(sys.orig_argv)
+    return None
 
 
 def start_session(settings, parent, start_method):
     """Open the session and its segment, and record `session.start`."""
     global _lineage
-    session = Session(settings, parent, start_method)
-    _lineage = (session.id, session.tree, session.trace_id)
-    segment = recorder.segment
-    if segment is None:
-        segment = Segment(settings, signals.use_file)
-    recorder.start(settings, session, segment)
-    segment.start(session)
-    recorder.record(LIFECYCLE, "session.start", session.start_facts(settings))
-    pass_on(_lineage)
-
-
-def pass_on(lineage):
-    """Let children know their parent: in the C environment only, the program's os.environ stays as it is."""
-    if lineage is not None:
-        os.putenv(PARENT_VARIABLE, ":".join(lineage))
+    started = session.make(settings, parent, start_method)
+    _lineage = (started.id, started.tree, started.trace_id)
+    if recorder.segment is None:
+        recorder.segment = Segment(settings, signals.use_file)
+    recorder.begin(settings, started)
+    recorder.segment.start(started)
+    recorder.record_facts("session.start", session.start_facts(started, settings))
+    # In the C environment only: the program's os.environ stays as it is.
+    os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
 
 
 def after_fork_in_child():
     """Runs in every forked child, in C's call, before os.fork returns there."""
-    guard.call("fork", become_child, sys._getframe(1))
-
-
-def become_child(frame):
-    """Make the child a session, or a sleeping one if it is `subprocess` about to exec."""
-    if recorder.segment is not None:
-        recorder.segment.forget()
-        recorder.segment.start(None)
-    if frame.f_code.co_name == "_execute_child" and frame.f_globals.get("__name__") == "subprocess":
-        recorder.sleep(wake)
-        return
-    start_session(_settings, _lineage, "fork" if recorder.session is not None else "forkserver")
-
-
-def wake():
-    """Start the session of a sleeping child that records something after all."""
-    start_session(_settings, _lineage, "fork")
+    guard.late("forked", "become_child", _settings, _lineage, sys._getframe(1))

@@ -23,23 +23,21 @@ def call(part, function, *args):
         return None
 
 
+def late(module, function, *args):
+    """Call a function of one of our cold modules; on an error note it and return None."""
+    try:
+        return getattr(cold(module), function)(*args)
+    except Exception as error:  # the same, and half an installation
+        note(function, error)
+        return None
+
+
 def note(part, error):
     """Write an internal error down: where, what, once for each part and place."""
     try:
         cold("notes").note(part, error)
     except Exception:  # no disk, no memory, an interpreter half gone: nobody left to tell
         return
-
-
-def ledger(what, **facts):
-    """Append one line to the spool's ledger; before there is a spool it waits in memory."""
-    cold("notes").ledger(what, facts)
-
-
-def debug(message):
-    """Write a line to the monitor's own log, if MONITOR_DEBUG asked for one. Never hand a secret to it."""
-    if debug_target is not None:
-        cold("notes").debug(message)
 
 
 def use_directory(path):

@@ -6,8 +6,7 @@ Guarantees: nothing here follows a link, waits for a reader of a pipe, or writes
 import os
 import time
 
-from . import guard
-from .encode import encode
+from . import encode, guard
 
 MAX_NOTES = 20
 """Internal errors that one process writes to the ledger; a loop that fails must not fill the disk."""
@@ -24,13 +23,13 @@ def note(part, error):
     if (part, place) in _noted or len(_noted) >= MAX_NOTES:
         return
     _noted.add((part, place))
-    ledger("internal_error", {"part": part, "error": type(error).__name__, "message": str(error)[:500], "place": place})
+    ledger("internal_error", part=part, error=type(error).__name__, message=str(error)[:500], place=place)
     debug("internal error in " + part + " at " + place + ": " + type(error).__name__ + ": " + str(error)[:500])
 
 
-def ledger(what, facts):
+def ledger(what, **facts):
     """Append one line to the ledger, or keep it until there is a spool."""
-    line = encode({"at": round(time.time(), 3), "pid": os.getpid(), "what": what, **facts}) + "\n"
+    line = encode.encode({"at": round(time.time(), 3), "pid": os.getpid(), "what": what, **facts}) + "\n"
     if guard.directory is not None:
         _append(line)
     elif len(guard.waiting) < MAX_WAITING:
@@ -52,10 +51,10 @@ def _append(line):
 
 
 def debug(message):
-    """Write one line to what MONITOR_DEBUG names."""
+    """Write one line to what MONITOR_DEBUG names, if anything. Never hand a secret to it."""
     if guard.debug_target is None:
         return
-    text = encode(message)[1:-1]
+    text = encode.encode(message)[1:-1]
     line = ("monitor_auto " + time.strftime("%H:%M:%S") + " [" + str(os.getpid()) + "] " + text + "\n").encode()
     try:
         if guard.debug_target == "stderr":

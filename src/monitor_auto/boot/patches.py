@@ -1,17 +1,19 @@
 """Hot: the ledger of every foreign attribute that we replaced. Builtin modules only.
 
-Guarantees: `replace` keeps what was there; `restore` puts it back only where our own object is still in place, so that
-nothing that somebody put on top of us is undone.
+Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it back.
 """
 
-_replaced = []
+from . import recorder
+from .guard import late
+
+replaced = []
 
 
 def replace(owner, name, monitored):
     """Put our object in the place of a foreign attribute and return what was there."""
     real = getattr(owner, name)
     setattr(owner, name, monitored)
-    _replaced.append((owner, name, real, monitored))
+    replaced.append((owner, name, real, monitored))
     return real
 
 
@@ -26,28 +28,51 @@ def disguise(monitored, real):
     return monitored
 
 
-def restore():
-    """Undo all replacements, last first; return the names of those that are no longer ours to undo."""
-    kept = []
-    while _replaced:
-        owner, name, real, monitored = _replaced.pop()
-        if getattr(owner, name, None) is monitored:
-            setattr(owner, name, real)
-        else:
-            kept.append(name)
-    return kept
+class Before(type):
+    """Makes what looks and acts like a builtin function and has something done before each call.
+
+    It is a class whose `__new__` does that and whose `__init__` is the real function: `type.__call__` calls one after the
+    other in C, so what the real function raises passes no frame of ours (a plain wrapper would show up in the program's
+    tracebacks), and like a builtin it does not become a method where a class has it as an attribute.
+    """
+
+    def __repr__(cls):
+        return repr(cls.__init__)
+
+    @property
+    def __signature__(cls):
+        import inspect  # it is who asks
+
+        return inspect.signature(cls.__init__)
 
 
-def in_place():
-    """Return (owner's name, attribute) of what is replaced in fact."""
-    return [
-        (getattr(owner, "__name__", type(owner).__name__), name)
-        for owner, name, _, monitored in _replaced
-        if getattr(owner, name, None) is monitored
-    ]
+def replace_before(owner, name, on_call):
+    """Have `exits.<on_call>(args, kwargs)` called before each call of a function that returns nothing."""
+    real = getattr(owner, name)
+
+    def monitored_new(cls, *args, **kwargs):
+        if recorder.session is not None:
+            late("exits", on_call, args, kwargs)
+        return object.__new__(cls)
+
+    facts = {"__new__": monitored_new, "__init__": staticmethod(real), "__doc__": real.__doc__}
+    facts["__module__"], facts["__qualname__"] = real.__module__, real.__qualname__
+    replace(owner, name, Before(real.__name__, (), facts))
 
 
-def is_ours(owner, name):
-    """True while our own object stands in the place of that attribute."""
-    current = getattr(owner, name, None)
-    return any(place is owner and monitored is current for place, _, _, monitored in _replaced)
+def replace_hook(owner, name, on_call):
+    """Have `exits.<on_call>(*args)` called before a hook is, which returns nothing and has a twin with a dunder name.
+
+    The twin is replaced, too, so that "is it the default?" is answered as without us.
+    """
+    real = getattr(owner, name)
+
+    def monitored_hook(*args, **kwargs):
+        if recorder.session is not None:
+            late("exits", on_call, *args)
+        return real(*args, **kwargs)
+
+    disguise(monitored_hook, real)
+    if getattr(owner, "__" + name + "__", None) is real:
+        replace(owner, "__" + name + "__", monitored_hook)
+    replace(owner, name, monitored_hook)

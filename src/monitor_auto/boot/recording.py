@@ -4,9 +4,7 @@ Guarantees: `record` returns the event's id, or None where nothing was recorded.
 handler of the program raises meanwhile. Redaction happens here, before anything is written.
 """
 
-from . import guard, redact
-from .encode import encode, safe_repr
-from .stdlib import load
+from . import cleaning, encode, guard, recorder, redact, stdlib
 
 MAX_NAME_CHARS = 120
 MAX_KNOWN = 4096
@@ -21,7 +19,7 @@ safe_keys = set()
 """Keys that are no secrets."""
 
 
-def make_record(recorder):
+def make_record():
     """Return the function behind all recording calls: one closure, since attribute look-ups would cost a fifth of it."""
     write = recorder.write
     encode_flat = make_flat_encoder()
@@ -60,24 +58,24 @@ def careful(given_name, data):
     elif not (hasattr(type(data), "keys") and hasattr(type(data), "__getitem__")):
         data = {"value": data}
         notes.append("data was no mapping")
-    text = encode(data)
+    text = encode.encode(data)
     if notes:
-        extra = '{"_note":' + encode("; ".join(notes))
+        extra = '{"_note":' + encode.encode("; ".join(notes))
         text = extra + ("," + text[1:] if len(text) > 2 else "}")
     return name, text
 
 
 def learn_name(given, notes):
     """Return the nearest valid name; where it is another than the given one, say so in a note."""
-    text = given if type(given) is str else "" if given is None else safe_repr(given)
+    text = given if type(given) is str else "" if given is None else encode.safe_repr(given)
     if text.startswith("error."):  # the class keeps its capitals
         kind = "".join([c if c.isalnum() and c.isascii() or c in "._-" else "_" for c in text[6:MAX_NAME_CHARS]])
         return "error." + kind
     name = "".join([c if c in _NAME_CHARS else "_" for c in text[:MAX_NAME_CHARS].strip().lower()]).strip("_.")
-    name = redact.clean_text(name).lower() if redact.is_suspicious(name) else name
+    name = cleaning.clean_text(name).lower() if redact.is_suspicious(name) else name
     name = name or "event.unnamed"
     if name != given:
-        notes.append("name was " + safe_repr(given)[:200])
+        notes.append("name was " + encode.safe_repr(given)[:200])
     elif len(names) < MAX_KNOWN:
         names.add(name)
     return name
@@ -87,7 +85,7 @@ def learn_keys(data):
     """Remember the keys that are no secrets, so that the fast path need not look at them again."""
     try:
         for key in list(data)[:64]:
-            if type(key) is str and len(key) < 64 and len(safe_keys) < MAX_KNOWN and not redact.is_secret_key(key):
+            if type(key) is str and len(key) < 64 and len(safe_keys) < MAX_KNOWN and not cleaning.is_secret_key(key):
                 if not redact.is_suspicious(key):
                     safe_keys.add(key)
     except RuntimeError:  # changed by another thread meanwhile
@@ -101,7 +99,7 @@ def forget_keys():
 
 def make_flat_encoder():
     """Return `_json`'s C encoder for one call without the json package (8 ms to import), or one that always refuses."""
-    module = load("_json")
+    module = stdlib.load("_json")
     if module is None or not hasattr(module, "make_encoder"):
         return _refuse
     return module.make_encoder(None, _refuse, module.encode_basestring, None, ":", ",", False, False, False)

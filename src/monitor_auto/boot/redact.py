@@ -7,10 +7,6 @@ Guarantees: `is_suspicious` is cheap and has no false "no": a text that `clean_t
 from . import cold
 
 MARK = "[REDACTED]"
-SECRET_WORDS = (
-    "password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie",
-    "credential", "ssn", "credit_card", "cvv", "private_key",
-)  # fmt: skip
 TOKEN_SHAPES = (
     ("AKIA", 16), ("ASIA", 16), ("ghp_", 20), ("gho_", 20), ("ghu_", 20), ("ghs_", 20), ("ghr_", 20),
     ("github_pat_", 20), ("glpat-", 16), ("xoxb-", 10), ("xoxp-", 10), ("xoxa-", 10), ("xoxr-", 10), ("xoxs-", 10),
@@ -23,19 +19,12 @@ SHORTEST_TOKEN = 14
 TOKEN_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
 
-def _table(default, **classes):
-    table = bytearray([ord(default)]) * 256
-    for mark, characters in classes.items():
-        for character in characters:
-            table[ord(character)] = ord(mark)
-    return bytes(table)
-
-
-# One pass over the bytes sorts them: "x" needs a closer look, "a" can be part of a token, "_" is neither. In the JSON of
-# a flat object the colons and quotes are its own: colons are counted, and a quote inside a string has a backslash.
-_KINDS = _table("_", x="@=\\\"':", a=TOKEN_CHARS)
-_JSON_KINDS = _table("_", x="@=\\'", a=TOKEN_CHARS)
-DIGITS = _table("_", d="0123456789")
+# One pass over the bytes sorts them: "x" needs a closer look, "a" can be part of a token, all others stay what they are,
+# which is neither. In the JSON of a flat object the colons and quotes are its own: colons are counted, and a quote inside
+# a string has a backslash.
+_KINDS = bytes.maketrans(TOKEN_CHARS.encode() + b"@=\\\"':", b"a" * len(TOKEN_CHARS) + b"xxxxxx")
+_JSON_KINDS = bytes.maketrans(TOKEN_CHARS.encode() + b"@=\\'", b"a" * len(TOKEN_CHARS) + b"xxxx")
+DIGITS = bytes.maketrans(b"0123456789d", b"dddddddddd_")
 _LONG_RUN = b"a" * SHORTEST_TOKEN
 CARD_RUN = b"d" * 13
 
@@ -43,31 +32,6 @@ extra_words = []
 value_rules = set()
 home = ""
 home_bytes = b""
-
-
-def configure(patterns, home_directory):
-    """Add user rules (key patterns, or the names `email` and `ip`) and set the home directory."""
-    global home, home_bytes
-    if len(home_directory) > 1:
-        home = home_directory.rstrip("/")
-        home_bytes = home.encode("utf-8", "replace")
-    for pattern in patterns:
-        pattern = pattern.strip().lower().replace("-", "_")
-        if pattern in ("email", "ip"):
-            value_rules.add(pattern)
-        elif pattern and pattern not in extra_words:
-            extra_words.append(pattern)
-
-
-def is_secret_key(key):
-    """True when a value under this key must not be recorded."""
-    key = key.lower().replace("-", "_")
-    if key == "auth":
-        return True
-    for word in SECRET_WORDS:
-        if word in key:
-            return True
-    return any(word in key for word in extra_words)
 
 
 def is_suspicious(text):
@@ -84,29 +48,49 @@ def is_suspicious_json(data, colons):
 def _needs_look(data, kinds):
     if b"x" in kinds or b"--" in data or b"/home/" in data or b"/Users/" in data or (home and home_bytes in data):
         return True
-    if _LONG_RUN in kinds and has_token_start(data):
-        return True
+    if _LONG_RUN in kinds:
+        for start in _TOKEN_STARTS:
+            if start in data:
+                return True
     if CARD_RUN in data.translate(DIGITS, b" -") or b"bearer " in data.lower():
         return True
     return bool(extra_words or value_rules)
 
 
-def has_token_start(data):
-    """True when a well-known token may begin somewhere in these bytes."""
-    for start in _TOKEN_STARTS:
-        if start in data:
-            return True
-    return False
-
-
 _TOKEN_STARTS = tuple(prefix.encode() for prefix, _ in TOKEN_SHAPES)
 
 
-def clean_text(text):
-    """Return the text without secrets, home directories and, if asked for, addresses."""
-    return cold("cleaning").clean_text(text)
+def tidy(text):
+    """Return a path or name of ours that may be recorded: home directories are common there, secrets are not."""
+    if text and is_suspicious(text):
+        text = without_home(text)
+        if is_suspicious(text):
+            return cold("cleaning").clean_text(text)
+    return text
 
 
-def clean_arguments(arguments, how):
-    """Return a command line that may be recorded. `how` is `scrubbed`, `full` (only certain secrets go) or `name`."""
-    return cold("cleaning").clean_arguments(arguments, how)
+def without_home(text):
+    """Return the text with `~` for home directories, the user's own and those in the usual places."""
+    if home and home in text:
+        text = _replace_directory(text, home, 0)
+    for root in ("/home/", "/Users/"):
+        if root in text:
+            text = _replace_directory(text, root, 1)
+    return text
+
+
+def _replace_directory(text, path, is_root):
+    """Replace a directory, or with `is_root` the one below it, where a path begins there."""
+    start = text.find(path)
+    while start >= 0:
+        end = start + len(path)
+        while is_root and text[end : end + 1] in _PATH_CHARS:
+            end += 1
+        is_whole = end > start + len(path) if is_root else text[end : end + 1] not in _PATH_CHARS
+        if is_whole and not (start and text[start - 1] in _PATH_CHARS):
+            text = text[:start] + "~" + text[end:]
+        start = text.find(path, start + 1)
+    return text
+
+
+_PATH_CHARS = frozenset(TOKEN_CHARS)

@@ -9,8 +9,8 @@ import os
 import sys
 import time
 
-from . import guard
-from .spool import MAX_SEGMENT_BYTES, inode_of, write_all
+from . import guard, notes, parsing
+from .spool import MAX_SEGMENT_BYTES, facts_of, write_all
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
@@ -21,7 +21,7 @@ def append_carefully(segment, line):
     keep(segment, line)
     if segment.busy.acquire(False):
         try:
-            if segment.is_ours() or reopen(segment):
+            if is_ours(segment) or reopen(segment):
                 drain(segment)
         finally:
             segment.busy.release()
@@ -32,16 +32,40 @@ def check(segment):
     if not segment.busy.acquire(False):
         return
     try:
-        if not segment.is_ours():
+        if not is_ours(segment):
             if reopen(segment):
                 drain(segment)
-        elif not segment.is_live_ours():
+        elif not is_live_ours(segment):
             segment.take_lock(segment.directory)
         elif os.fstat(segment.fd).st_size > MAX_SEGMENT_BYTES:
             segment.begin(segment.directory)
             guard.call("bounds", keep_bounds, segment)
     finally:
         segment.busy.release()
+
+
+def open_anywhere(segment):
+    """Open a segment in the best directory that takes it, making it if need be. False where none does."""
+    settings = segment.settings
+    for directory in (settings.spool_directory, *parsing.fallback_directories()):
+        try:
+            return os.path.isabs(directory) and segment.open_in(private_directory(directory))
+        except OSError as error:
+            notes.debug("spool " + directory + " cannot be used: " + str(error))
+    segment.fd, segment.inode = -1, 0
+    return False
+
+
+def is_ours(segment):
+    """True while the descriptor is the segment's file and the file has a name."""
+    facts = facts_of(segment.fd, segment.inode)
+    return facts is not None and facts.st_nlink > 0
+
+
+def is_live_ours(segment):
+    """True while the lock's descriptor is its file and the file has a name."""
+    facts = facts_of(segment.live_fd, segment.live_inode)
+    return facts is not None and facts.st_nlink > 0
 
 
 def reopen(segment):
@@ -107,13 +131,13 @@ def turn(segment):
 def forget(segment):
     """Close what a forked child has inherited, without touching the parent's lock (locks are not inherited)."""
     for fd, inode in ((segment.fd, segment.inode), (segment.live_fd, segment.live_inode)):
-        if inode_of(fd) == inode:
+        if facts_of(fd, inode):
             os.close(fd)
     segment.fd = segment.live_fd = -1
 
 
 def _tell_dropped(count):
-    guard.ledger("dropped", reason="no disk took them", count=count)
+    notes.ledger("dropped", reason="no disk took them", count=count)
 
 
 def keep_bounds(segment):
@@ -121,3 +145,23 @@ def keep_bounds(segment):
     __import__("monitor_auto.delivery.bounds")
     sys.modules["monitor_auto.delivery.bounds"].enforce(segment.settings, segment.directory, segment.base)
 
+
+def private_directory(path):
+    """Return a directory that only this user can read, making it if need be. Raises OSError where there can be none."""
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        os.makedirs(path, 0o700, exist_ok=True)
+        facts = os.lstat(path)
+    if facts.st_mode & 0o170000 != 0o040000:
+        raise NotADirectoryError("it is no directory, or a link")
+    if not hasattr(os, "geteuid"):
+        return path
+    if facts.st_uid != os.geteuid():
+        raise PermissionError("it belongs to another user")
+    if not facts.st_mode & 0o077:
+        return path
+    if os.listdir(path):  # somebody's folder: its mode is not ours to change
+        return private_directory(path + "/monitor-spool")
+    os.chmod(path, 0o700)
+    return path

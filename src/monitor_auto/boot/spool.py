@@ -10,27 +10,22 @@ Guarantees:
 """
 
 import os
-from _thread import _count as other_threads
 from _thread import allocate_lock
 
 from . import cold, guard
-from .json_text import quote
-from .ids import endpoint_key
+from .formats import endpoint_key, quote
 
 SEGMENT_FORMAT = 1
 MAX_SEGMENT_BYTES = 4 << 20
 HIGHEST_DESCRIPTOR = 4096
+LOW_DESCRIPTOR = 512
+"""Below this a daemon's closing loop may reach, so the file is looked at before every write."""
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Segment:
     """Where one session's lines go."""
-
-    __slots__ = (
-        "settings", "session", "key", "directory", "base", "number", "fd", "inode", "live_fd", "live_inode", "queue",
-        "queue_bytes", "dropped", "is_torn", "busy", "next_try", "on_live_file",
-    )  # fmt: skip
 
     def __init__(self, settings, on_live_file):
         """`on_live_file(fd)` is told whenever the file for native stacks has a (new) descriptor."""
@@ -48,58 +43,45 @@ class Segment:
         self.inode = self.live_inode = 0
         self.queue = []
         self.queue_bytes = self.dropped = 0
-        self.is_torn = False
+        self.is_torn = self.is_low = False
         self.busy = allocate_lock()
         self.next_try = 0.0
         if session is not None:
             self.base = self.key + "." + session.tree + "." + session.id
             self.open()
 
-    def append_carefully(self, line):
-        """Queue a line, then repair what is broken and write the queue."""
-        cold("repairs").append_carefully(self, line)
-
-    def is_ours(self):
-        """True while the descriptor is our file and the file has a name."""
-        try:
-            facts = os.fstat(self.fd)
-        except OSError:
-            return False
-        return facts.st_ino == self.inode and facts.st_nlink > 0
-
     def check(self):
-        """Look whether both files are still ours, and rotate a long segment. Called once a second, not for every event."""
-        if not self.is_ours() or not self.is_live_ours() or os.fstat(self.fd).st_size > MAX_SEGMENT_BYTES:
+        """Look whether both files are still ours, and rotate a long segment. Once a second, not for every event."""
+        facts, live = facts_of(self.fd, self.inode), facts_of(self.live_fd, self.live_inode)
+        if not (facts and live and facts.st_nlink and live.st_nlink) or facts.st_size > MAX_SEGMENT_BYTES:
             cold("repairs").check(self)
-
-    def is_live_ours(self):
-        """True while the lock's descriptor is our file and the file has a name."""
-        try:
-            facts = os.fstat(self.live_fd)
-        except OSError:
-            return False
-        return facts.st_ino == self.live_inode and facts.st_nlink > 0
 
     def open(self):
         """Open a (new) segment in the first directory that takes it. False where none does."""
-        for directory in self.settings.spool_directories:
-            try:
-                private = private_directory(directory)
-                if self.directory != private or not self.is_live_ours():
-                    self.take_lock(private)
-                self.begin(private)
-                return True
-            except OSError as error:
-                guard.debug("spool " + directory + " cannot be used: " + str(error))
-        self.fd, self.inode = -1, 0
-        return False
+        try:
+            directory = self.settings.spool_directory
+            facts = os.lstat(directory)
+            if facts.st_mode == 0o040700 and facts.st_uid == os.geteuid():
+                return self.open_in(directory)
+        except (OSError, AttributeError):  # not there yet, not ours, full; a system without users
+            pass
+        return cold("repairs").open_anywhere(self)
+
+    def open_in(self, directory):
+        """Open a segment in this directory, with a lock there first. Raises OSError."""
+        live = facts_of(self.live_fd, self.live_inode)
+        if self.directory != directory or not (live and live.st_nlink):
+            self.take_lock(directory)
+        self.begin(directory)
+        return True
 
     def take_lock(self, directory):
         """Create and lock the `.live` file: from here on this session counts as alive."""
         for _ in range(8):
             fd = os.open(directory + "/" + self.base + ".live", _FLAGS, 0o600)
-            fd = raise_descriptor(fd, self.live_fd if inode_of(self.live_fd) == self.live_inode else -1)
-            lock(fd)
+            fd = raise_descriptor(fd, self.live_fd if facts_of(self.live_fd, self.live_inode) else -1)
+            if hasattr(os, "lockf"):  # on Windows the open file itself has to do
+                os.lockf(fd, os.F_TLOCK, 0)
             facts = os.fstat(fd)
             self.live_fd, self.live_inode = fd, facts.st_ino
             if facts.st_nlink:  # else somebody took it for an orphan between its creation and the lock
@@ -124,9 +106,9 @@ class Segment:
             os.close(fd)
             os.unlink(name + str(self.number) + ".jsonl")
             raise
-        is_old_ours = self.fd >= 0 and inode_of(self.fd) == self.inode
-        self.fd = raise_descriptor(fd, self.fd if is_old_ours else -1)
+        self.fd = raise_descriptor(fd, self.fd if facts_of(self.fd, self.inode) else -1)
         self.inode = inode
+        self.is_low = self.fd < LOW_DESCRIPTOR
         self.directory = directory
         self.is_torn = False
         guard.use_directory(directory)
@@ -145,53 +127,19 @@ class Segment:
             )
         ).encode()  # fmt: skip
 
-    def seal(self):
-        """End the segment for delivery; later events open another. Return the number of the last one nobody writes to.
 
-        With other threads alive the number of the descriptor is turned to a fresh segment first, so that no line of
-        theirs can go into a file that is about to be deleted.
-        """
-        if other_threads():
-            return cold("repairs").turn(self)
-        fd, self.fd, self.inode = self.fd, -1, 0
-        if fd >= 0:
-            os.close(fd)
-        return self.number
-
-def inode_of(fd):
-    if fd < 0:
-        return -1
+def facts_of(fd, inode):
+    """Return the `fstat` of a descriptor that is still that file, else None. Its file may have lost its name."""
     try:
-        return os.fstat(fd).st_ino
+        facts = os.fstat(fd)
     except OSError:
-        return -1
+        return None
+    return facts if facts.st_ino == inode else None
 
 
 def write_all(fd, data):
     while data:
         data = data[os.write(fd, data) :]
-
-
-def lock(fd):
-    """Take the whole-file record lock; where the system has none (Windows) the open file itself has to do."""
-    if hasattr(os, "lockf"):
-        os.lockf(fd, os.F_TLOCK, 0)
-
-
-def is_locked(path):
-    """True when another process holds the lock of a `.live` file, that is: its session lives. Never for our own."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        if hasattr(os, "lockf"):
-            os.lockf(fd, os.F_TEST, 0)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
 
 
 def raise_descriptor(fd, old):
@@ -200,50 +148,28 @@ def raise_descriptor(fd, old):
     Daemons close low numbers in bulk and programs expect the lowest free number. 4096 at most: a number of 20,000 made
     a fork 0.1 ms dearer (measured on Linux, CPython 3.12).
     """
-    number = old if old >= 0 else _free_number()
-    if number < 0 or number == fd:
-        return fd
     try:
-        os.dup2(fd, number, inheritable=False)
-    except OSError:
-        return fd
-    os.close(fd)
-    return number
-
-
-def _free_number():
-    try:
-        limit = os.sysconf("SC_OPEN_MAX")
-    except (OSError, ValueError, AttributeError):
-        return -1
-    highest = HIGHEST_DESCRIPTOR if not 0 < limit < HIGHEST_DESCRIPTOR else limit
-    for number in range(highest - 1, max(highest - 64, 3), -1):
-        try:
-            os.fstat(number)
-        except OSError:
+        limit = os.sysconf("SC_OPEN_MAX") if old < 0 else 0
+        number = (limit if 0 < limit < HIGHEST_DESCRIPTOR else HIGHEST_DESCRIPTOR) - 1
+        while old < 0 and number > fd and is_open(number):
+            number -= 1
+        number = old if old >= 0 else number
+        if number > fd:
+            os.dup2(fd, number, inheritable=False)
+            os.close(fd)
             return number
-    return -1
+    except (OSError, ValueError, AttributeError):  # no such limit, or no number left
+        pass
+    return fd
 
 
-def private_directory(path):
-    """Return a directory that only this user can read, making it if need be. Raises OSError where there can be none."""
+def is_open(fd):
+    """True when the descriptor is in use."""
     try:
-        facts = os.lstat(path)
-    except FileNotFoundError:
-        os.makedirs(path, 0o700, exist_ok=True)
-        facts = os.lstat(path)
-    if facts.st_mode & 0o170000 != 0o040000:
-        raise NotADirectoryError("it is no directory, or a link")
-    if not hasattr(os, "geteuid"):
-        return path
-    if facts.st_uid != os.geteuid():
-        raise PermissionError("it belongs to another user")
-    if not facts.st_mode & 0o077:
-        return path
-    if os.listdir(path):  # somebody's folder: its mode is not ours to change
-        return private_directory(path + "/monitor-spool")
-    os.chmod(path, 0o700)
-    return path
+        os.fstat(fd)
+        return True
+    except OSError:
+        return False
 
 
 def _one_line(path):

@@ -1,13 +1,50 @@
-"""Hot: data. Which hook waits for which module: the module's name -> the hook's module and function.
+"""Hot: which hook waits for which module, and the finder that waits. Builtin modules only; `arrivals.py` does the rest.
 
-A new library is a line here, a file in `hooks/` and a test file. Standard-library targets are patched without wrapt.
+A new library is a line in THIRD_PARTY, a file in `hooks/` and a test file.
+
+Guarantees:
+- A module that is no target costs one dict look-up. A program that imports no third-party target never loads wrapt.
+- The module's `__spec__`, `__loader__` and import errors are what they would be without us.
 """
 
-STDLIB = {
-    "threading": "monitor_auto.boot.endings:install_threading",
-}
+import sys
+
+from . import cold
+from .guard import late
+
+STDLIB = {}
+"""Of the standard library: patched without wrapt."""
 
 THIRD_PARTY = {
     "httpx": "monitor_auto.hooks.httpx:install",
     "IPython.core.interactiveshell": "monitor_auto.hooks.ipython:install",
 }
+
+waiting = {**STDLIB, **THIRD_PARTY}
+installed = []
+settings = None
+
+
+def find_spec(name, path=None, target=None):
+    """Return None for what is no target, else the real finders' spec, with a step of ours after its execution.
+
+    What `sys.meta_path` asks: this module itself is the finder.
+    """
+    if name not in waiting:
+        return None
+    return cold("arrivals").arrive(name, path, target)
+
+
+def install(given_settings):
+    """Wait for targets from now on; those that are there already get their hook at once.
+
+    Our place is before the finder that looks at files, so that builtin and frozen modules are none the dearer.
+    """
+    global settings
+    settings = given_settings
+    names = [getattr(finder, "__name__", "") for finder in sys.meta_path]
+    place = names.index("PathFinder") if "PathFinder" in names else 0
+    sys.meta_path.insert(place, sys.modules[__name__])
+    for name in list(waiting):
+        if name in sys.modules:
+            late("arrivals", "install_late", name)

@@ -8,8 +8,8 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from monitor_auto.boot import guard, redact
-from monitor_auto.boot.settings import Settings, read_settings
+from monitor_auto.boot import cleaning, guard
+from monitor_auto.boot.settings import read_settings
 from monitor_auto.delivery.drain import Drain, Outcome
 
 NO_ENDPOINT = """\
@@ -31,7 +31,8 @@ def flush(arguments: Any) -> int:
         sys.stderr.write(NO_ENDPOINT if settings is None else LOCAL)
         return 2
     guard.debug_target = settings.debug
-    redact.configure(settings.redact, os.path.expanduser("~"))
+    cleaning.add_rules(settings.redact)
+    cleaning.use_home(os.path.expanduser("~"))
     is_shown = sys.stderr.isatty() and not arguments.quiet and not arguments.json
     outcome = Drain(settings, arguments.timeout or float("inf"), show_progress if is_shown else None).run()
     if is_shown:
@@ -40,11 +41,10 @@ def flush(arguments: Any) -> int:
     return 1 if outcome.left or outcome.why else 0
 
 
-def settings_of_environment() -> Settings | None:
+def settings_of_environment() -> Any:
     """Return the settings that programs started here have, the kill switch aside: who calls flush wants it now."""
     environment = {name: value for name, value in os.environ.items() if name != "MONITOR_DISABLE"}
-    settings: Settings | None = read_settings(environment, sys.prefix)
-    return settings
+    return read_settings(environment, sys.prefix)
 
 
 def report(outcome: Outcome, arguments: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from monitor_auto.boot import guard
+from monitor_auto.boot import notes
 
 from .segments import Line
 
@@ -24,7 +24,7 @@ def put_file(directory: str, name: str, reason: str) -> None:
         os.rename(f"{directory}/{name}", target)
     except FileNotFoundError:  # another process was quicker
         return
-    guard.ledger("aside", reason=reason, file=name, count=1)
+    notes.ledger("aside", reason=reason, file=name, count=1)
 
 
 def put_lines(lines: list[Line]) -> None:
@@ -34,8 +34,8 @@ def put_lines(lines: list[Line]) -> None:
         path = f"{folder(segment.directory)}/{segment.base}.lines"
         data = b"".join(text + b"\n" for text in texts)
         if _size(path) + len(data) <= MAX_LINES_BYTES:
-            guard.append_private(path, data)
-        guard.ledger("aside", reason=lines[0].fault, file=os.path.basename(segment.path), count=len(texts))
+            notes.append_private(path, data)
+        notes.ledger("aside", reason=lines[0].fault, file=os.path.basename(segment.path), count=len(texts))
 
 
 def folder(directory: str) -> str:

@@ -4,7 +4,7 @@ Guarantees: builtin modules only; a batch has at most `batch_size` lines and MAX
 """
 
 from monitor_auto.boot import guard
-from monitor_auto.boot.ids import uuid7
+from monitor_auto.boot.formats import uuid7
 
 from .segments import Line
 

@@ -11,8 +11,8 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import guard
-from monitor_auto.boot.encode import quote
+from monitor_auto.boot import guard, notes
+from monitor_auto.boot.formats import quote
 
 from . import strict
 from .segments import Line, Segment, Unreadable, remove, session_id, sessions
@@ -87,7 +87,7 @@ class Claim:
         try:
             lost.write(self, settings)
         except (OSError, Unreadable) as error:  # a full disk, a hostile file: its events are delivered without it
-            guard.debug(f"no session.lost for {self.base}: {error}")
+            notes.debug(f"no session.lost for {self.base}: {error}")
 
     def put_aside(self, segment: Segment, reason: str) -> None:
         """Move a segment that is none of ours out of the way; where that fails it stays where it is."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from json import JSONDecoder
 from typing import Any
 
-from monitor_auto.boot import guard
-from monitor_auto.boot.ids import endpoint_key
+from monitor_auto.boot import guard, parsing
+from monitor_auto.boot.formats import endpoint_key
 
 from . import answers, breaker, claims
 from .batches import batches, body, settle
@@ -174,7 +174,7 @@ _DECODER = JSONDecoder(parse_constant=_refuse, parse_int=str if hasattr(sys, "se
 
 def existing_spools(settings: Any) -> list[str]:
     """Return the folders in which this user's sessions may have spooled, the preferred one first."""
-    candidates = [path for folder in settings.spool_directories for path in (folder, folder + "/monitor-spool")]
+    candidates = [path for folder in [settings.spool_directory, *parsing.fallback_directories()] for path in (folder, folder + "/monitor-spool")]
     return [path for path in candidates if is_private(path)]
 
 

@@ -9,8 +9,8 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import guard
-from monitor_auto.boot.ids import endpoint_key
+from monitor_auto.boot import notes
+from monitor_auto.boot.formats import endpoint_key
 
 from . import answers, exchange
 from .batches import batches, body, settle
@@ -50,7 +50,7 @@ def deliver_at_exit(
             call.deliver_orphans()
     except (KeyboardInterrupt, SystemExit):
         # Ctrl-C, or a signal handler of the program, while it is only us who keep the process: it would be gone by now.
-        guard.debug("the last call was interrupted")
+        notes.debug("the last call was interrupted")
     finally:
         call.release()
     return call.delivered
@@ -75,7 +75,7 @@ def deliver_now(
     from . import native
 
     if not native.is_importable():
-        guard.debug("not delivered now: files beside the program bear names that httpx would import")
+        notes.debug("not delivered now: files beside the program bear names that httpx would import")
         return False
     with native.Transport(settings, timeout_seconds) as transport:
         call = Call(settings, directory, base, deadline, lambda data: transport.post(data, deadline))
@@ -154,7 +154,7 @@ class Call:
             except FileNotFoundError:
                 continue
             except Unreadable as error:
-                guard.ledger("problem", part="own segment", error=str(error))
+                notes.ledger("problem", part="own segment", error=str(error))
         tree = tree_of(self.base)
         for base in [base for base in self.others if tree_of(base) == tree]:
             yield from self.claimed_lines(base)
@@ -229,7 +229,7 @@ class Call:
 
     def tell_failure(self, status: int, error: str, is_misplaced: bool) -> None:
         """Write down that this endpoint does not answer as a collector should."""
-        guard.debug("delivery failed: " + error)
+        notes.debug("delivery failed: " + error)
         if self.directory is not None:
             from . import breaker
 

@@ -8,7 +8,7 @@ import time
 
 from monitor_auto.boot import stdlib
 from monitor_auto.boot.encode import encode
-from monitor_auto.boot.session import timestamp
+from monitor_auto.boot.formats import timestamp
 
 from . import strict
 from .segments import READ, Segment, Unreadable, open_own, read_header, session_id

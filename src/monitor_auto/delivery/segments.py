@@ -6,7 +6,7 @@ pipe; a position is noted by rename, so that no reader sees half of one.
 
 import os
 
-from monitor_auto.boot import guard
+from monitor_auto.boot import notes
 
 from .lines import is_whole, read_lines
 
@@ -113,7 +113,7 @@ class Segment:
         try:
             write_whole(self.position_path, b"%d" % end)
         except OSError as error:
-            guard.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
+            notes.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
 
     def delete(self) -> None:
         """Delete the segment, then its position: in this order a death in between repeats nothing."""

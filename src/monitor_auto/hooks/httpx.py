@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..boot import guard
-from ..boot.event import EVENT, recorder
+from ..boot import recorder
+from ..boot.recorder import EVENT
 from .wrapping import Undo, wrap
 
 OWN_CLIENT = "_monitor_auto_own"

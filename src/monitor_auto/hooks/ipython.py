@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import endings, guard
-from ..boot.event import recorder
+from ..boot import exits, guard
+from ..boot import recorder
 from .wrapping import Undo, wrap
 
 _undo: list[Undo] = []
@@ -43,4 +43,4 @@ def on_cell(result: Any) -> None:
 def _record(result: Any) -> None:
     error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
-        endings.record_error(error, "error", {"cell": getattr(result, "execution_count", None)})
+        exits.record_error(error, "error", {"cell": getattr(result, "execution_count", None)})

@@ -13,7 +13,7 @@ from typing import Any
 import wrapt
 
 from ..boot import guard
-from ..boot.importing import run_hook
+from ..boot.arrivals import run_hook
 
 Undo = Callable[[], None]
 

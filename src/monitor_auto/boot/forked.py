@@ -1,0 +1,25 @@
+"""Cold: a forked child becomes a session of its own. Builtin modules only.
+
+Guarantees: it shares nothing with its parent's session but memory: new ids, lock, segment, before a line of the program
+runs in it. No lock of ours that a thread of the parent may have held is waited for. A child that is about to exec
+(`preexec_fn`) becomes a session only when it records something.
+"""
+
+from . import forks, repairs
+from . import recorder
+
+
+def become_child(settings, lineage, frame):
+    """Make the child a session, or a sleeping one if it is `subprocess` about to exec. `frame` is who called fork."""
+    is_child_of_session = recorder.session is not None
+    if recorder.segment is not None:
+        repairs.forget(recorder.segment)
+        recorder.segment.start(None)
+
+    def wake():
+        forks.start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")
+
+    if is_child_of_session and frame.f_code.co_name == "_execute_child" and frame.f_globals.get("__name__") == "subprocess":
+        recorder.wake = wake
+    else:
+        wake()

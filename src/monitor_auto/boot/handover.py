@@ -1,0 +1,93 @@
+"""Cold: who delivers what this process has recorded: itself now, its parent, or a later process. Builtin modules only.
+`delivery/` does the work.
+"""
+
+import os
+import sys
+from _thread import _count as other_threads
+from _thread import allocate_lock
+
+from . import endings, repairs
+from . import recorder
+
+_flushing = allocate_lock()
+
+
+def deliver():
+    """Send what can be sent now; a session whose parent lives leaves it to the parent."""
+    settings, segment = recorder.settings, recorder.segment
+    segment.check()
+    if settings.scheme == "local" or not settings.exit_timeout_seconds or has_living_parent():
+        return
+    directory = segment.directory
+    last = seal(segment) if directory else -1
+    lines, segment.queue = [line.rstrip(b"\n") for line in segment.queue], []
+    last_call().deliver_at_exit(settings, directory, segment.base, last, lines)
+
+
+def flush(timeout):
+    """Deliver what this session has recorded so far, in this thread. True when all of it was answered with success."""
+    settings, segment = recorder.settings, recorder.segment
+    segment.check()
+    if settings.scheme == "local":
+        return True
+    if not _flushing.acquire(True, max(timeout, 0)):
+        return False
+    try:
+        last = repairs.turn(segment)
+        lines, segment.queue = [line.rstrip(b"\n") for line in segment.queue], []
+        return last_call().deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+    finally:
+        _flushing.release()
+
+
+def close():
+    """End the session for good, and deliver."""
+    endings.end("close", None)
+    deliver()
+    recorder.is_closed = True
+    recorder.session = None
+
+
+def has_living_parent():
+    """True when a session that lives, of the same endpoint and spool, has started this one."""
+    session, segment = recorder.session, recorder.segment
+    if session.parent is None or segment.directory is None:
+        return False
+    return is_locked(segment.directory + "/" + segment.key + "." + session.tree + "." + session.parent + ".live")
+
+
+def seal(segment):
+    """End a segment for delivery; later events open another. Return the number of the last one nobody writes to.
+
+    With other threads alive the number of the descriptor is turned to a fresh segment first, so that no line of theirs
+    can go into a file that is about to be deleted.
+    """
+    if other_threads():
+        return turn(segment)
+    fd, segment.fd, segment.inode = segment.fd, -1, 0
+    if fd >= 0:
+        os.close(fd)
+    return segment.number
+
+
+def is_locked(path):
+    """True when another process holds the lock of a `.live` file, that is: its session lives. Never for our own."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if hasattr(os, "lockf"):
+            os.lockf(fd, os.F_TEST, 0)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def last_call():
+    """Import what sends."""
+    __import__("monitor_auto.delivery.last_call")
+    return sys.modules["monitor_auto.delivery.last_call"]

@@ -1,0 +1,100 @@
+"""Hot: one line for the segment: time, id, source, session, data. Builtin modules only. `recording.py` encodes and redacts
+what comes from the program; what we record ourselves at start and end needs neither.
+
+Guarantees: `write` returns the event's id after the line is written (or queued, where no disk takes it). It waits for no
+lock. A sequence number is used once, also when threads, signal handlers and `__del__` record at the same time.
+"""
+
+import os
+from time import time
+
+from . import cold, guard
+from .formats import clock_texts, flat_object
+
+EVENT = '{"v":1,"type":"event","name":"'
+ERROR = '{"v":1,"type":"error","name":"'
+METRIC = '{"v":1,"type":"metric","name":"'
+LIFECYCLE = '{"v":1,"type":"lifecycle","name":"'
+
+CHECK_EVENTS = 1023
+"""The segment's descriptor is looked at once a second, and every this many events (a power of two less one)."""
+
+
+session = None
+"""The session that this process is; None: dormant, nothing is recorded."""
+segment = None
+settings = None
+is_closed = False
+wake = None
+"""Called before the next event is written: in a sleeping child that has no session yet, and after an exec."""
+
+
+def begin(given_settings, given_session):
+    """Record for this session from now on."""
+    global settings, session, _sequence, _id_prefix, _clock
+    settings = given_settings
+    _sequence = iter(range(1 << 62))  # its `next` is one step in C; itertools would cost 0.5 M instructions
+    _id_prefix = given_session.id + "-"
+    _clock = (0, "", "")
+    session = given_session
+
+
+def load_record(kind, name, data):
+    """Record an event of anybody: kind is EVENT, ERROR, METRIC or LIFECYCLE. The first one loads what that takes."""
+    global record
+    if session is None:
+        return None
+    made = guard.late("recording", "make_record")
+    if made is None:
+        return None
+    record = made
+    return record(kind, name, data)
+
+
+record = load_record
+
+
+def record_facts(name, facts):
+    """Record a lifecycle event whose facts are our own: nothing in them is secret."""
+    return write(LIFECYCLE, name, flat_object(facts))
+
+
+def write(kind, name, text):
+    """Write one event with data that is encoded and redacted. Return its id."""
+    global wake
+    if wake is not None:
+        call, wake = wake, None
+        call()
+    now = time()
+    second = int(now)
+    clock = _clock
+    number = next(_sequence)
+    if clock[0] != second or not number & CHECK_EVENTS:
+        clock = tick(second)
+    event_id = f"{_id_prefix}{number}"
+    line = (
+        f'{kind}{name}","timestamp":"{clock[1]}{int((now - second) * 1000):03d}{clock[2]}"'
+        f',"event_id":"{event_id}",{session.tail}{text}}}\n'
+    ).encode()
+    if segment.queue or segment.is_low:
+        cold("repairs").append_carefully(segment, line)
+        return event_id
+    try:
+        written = os.write(segment.fd, line)
+    except OSError:  # closed by the program, a full disk, a segment not open yet
+        cold("repairs").append_carefully(segment, line)
+        return event_id
+    if written != len(line):
+        segment.is_torn = True
+        cold("repairs").append_carefully(segment, line)
+    return event_id
+
+
+def tick(second):
+    """Once a second: make the timestamp's texts and look after the segment."""
+    global _clock
+    is_first = not _clock[0]
+    _clock = clock = (second, *clock_texts(second))
+    if not is_first:
+        guard.call("segment check", segment.check)
+    return clock

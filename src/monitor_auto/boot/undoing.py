@@ -1,0 +1,28 @@
+"""Cold: what of the ledger of patches is still in place, and how it is undone. Builtin modules only.
+
+Guarantees: the original is put back only where our own object is still in place, so that nothing that somebody put on top
+of us is undone.
+"""
+
+from .patches import replaced
+
+
+def restore():
+    """Undo all replacements, last first; return the names of those that are no longer ours to undo."""
+    kept = []
+    while replaced:
+        owner, name, real, monitored = replaced.pop()
+        if getattr(owner, name, None) is monitored:
+            setattr(owner, name, real)
+        else:
+            kept.append(name)
+    return kept
+
+
+def in_place():
+    """Return (owner's name, attribute) of what is replaced in fact."""
+    return [
+        (getattr(owner, "__name__", type(owner).__name__), name)
+        for owner, name, _, monitored in replaced
+        if getattr(owner, name, None) is monitored
+    ]
