@@ -49,8 +49,7 @@ LAYERS = {
 MORE_IMPORTS = {
     ("monitor_auto.boot.settings", "platformdirs"): "the spool's place on a platform that is neither Linux nor macOS",
     ("monitor_auto.boot", "_xxsubinterpreters"): "who is the main interpreter, before Python 3.12",
-    ("monitor_auto.boot.spool", "importlib"): "delivery enforces the bounds when a segment is full, not before",
-    ("monitor_auto.boot.event", "_json"): "the C encoder, when the first event is recorded",
+    ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
     ("monitor_auto.delivery.exchange", "_socket"): "what socket wraps: 2 ms of an exit instead of 10",
     ("monitor_auto.delivery.lost", "_json"): "reads the last line of a lost session, where there is one",
     ("monitor_auto.delivery.lost", "json"): "the same without _json",
@@ -64,7 +63,8 @@ MORE_IMPORTS = {
 SWALLOWING = {
     ("monitor_auto.boot", "start"): "nothing may leave the start line",
     ("monitor_auto.boot", "tell_failure"): "the installation is damaged, there is nobody to tell",
-    ("monitor_auto.boot.event", "record"): "recording never raises; it tells guard, without the price of a call",
+    ("monitor_auto.boot.recording", "record"): "recording never raises; it tells guard, without the price of a call",
+    ("monitor_auto.boot.recording", "make_record"): "the same function: it holds the one above",
     ("monitor_auto.boot.encode", "safe_repr"): "runs the program's __repr__",
     ("monitor_auto.boot.encode", "_container"): "runs the program's own mapping or iterator",
     ("monitor_auto.boot.encode", "_cut_mark"): "runs the program's __len__",

@@ -1,8 +1,8 @@
 """Monitor: the API for programs that want to say more. Imported by the program; builtin modules only, so that
 `from monitor_auto import Monitor` stays cheap and works where files of the program hide the standard library's.
 
-Recording calls return the event's id, or None where nothing was recorded, and never raise. They are safe from any thread,
-task, signal handler, `__del__` and `atexit` function, and never wait for the network.
+Recording calls return the event's id, or None where nothing was recorded, and never raise. They are safe from any
+thread, task, signal handler, `__del__` and `atexit` function, and never wait for the network.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 
 from . import boot
-from .boot import cleaning, guard, notes, recording
-from .boot.session import describe
-from .boot import recorder
+from .boot import cleaning, guard, notes, recorder, recording
 from .boot.recorder import ERROR, EVENT, METRIC
+from .boot.session import describe
+from .boot.settings import endpoint_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class Monitor(metaclass=_MonitorType):
     ) -> bool:
         """Start the monitor where the environment has not, or refine what it has started.
 
-        `endpoint` is `http(s)://host[:port]/v1/events` or `local:`; the environment's MONITOR_ENDPOINT and MONITOR_DISABLE
-        win over it. `app`, `app_version` and `redact` (key patterns, or `email`, `ip`) are the program's to set at any
-        time. Returns True when a session runs. The network is not touched.
+        `endpoint` is `http(s)://host[:port]/v1/events` or `local:`; the environment's MONITOR_ENDPOINT and
+        MONITOR_DISABLE win over it. `app`, `app_version` and `redact` (key patterns, or `email`, `ip`) are the
+        program's to set at any time. Returns True when a session runs. The network is not touched.
 
         Raises TypeError for an argument of the wrong type; ValueError for an endpoint that cannot be used and, with
         `strict`, where no endpoint is known.
@@ -95,7 +95,9 @@ class Monitor(metaclass=_MonitorType):
 
     @staticmethod
     def event(name: str, data: Mapping[str, Any] | None = None) -> str | None:
-        """Record an event named `namespace.action`. Returns its id after it is on disk, or None if nothing was recorded."""
+        """Record an event named `namespace.action`. Returns its id after it is on disk, or None if nothing was
+        recorded.
+        """
         return recorder.record(EVENT, name, data)
 
     @staticmethod
@@ -120,8 +122,8 @@ class Monitor(metaclass=_MonitorType):
 
     @staticmethod
     def flush(timeout: float = 3.0) -> bool:
-        """Deliver now, in this thread, for at most `timeout` seconds. True if everything of this session that was recorded
-        before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
+        """Deliver now, in this thread, for at most `timeout` seconds. True if everything of this session that was
+        recorded before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
         if recorder.session is None:
             return True
         return bool(guard.late("handover", "flush", float(timeout)))
@@ -171,19 +173,17 @@ class Span:
         recorder.record(EVENT, self._name, facts)
 
 
-def _check(endpoint: Any, app: Any, app_version: Any, patterns: Any) -> list[str]:
+def _check(endpoint: Any, app: Any, app_version: Any, given_patterns: Any) -> list[str]:
     for name, value in (("endpoint", endpoint), ("app", app), ("app_version", app_version)):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
-    if isinstance(patterns, str):
+    if isinstance(given_patterns, str):
         raise TypeError("redact must be a list of patterns, not one str")
-    patterns = list(patterns)
+    patterns = list(given_patterns)
     if not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError("redact must hold str only")
     if endpoint is not None:
-        from .boot.settings import parse_endpoint
-
-        parse_endpoint(endpoint.strip())
+        endpoint_parts(endpoint.strip())
     return patterns
 
 
@@ -218,7 +218,9 @@ def _record_error(error: Any, data: Any) -> str | None:
         return recorder.record(ERROR, "error.message", {"message": text, "source": "manual", "level": "error", **facts})
     if not errors.first_time(error):
         return None
-    return recorder.record(ERROR, "error." + type(error).__name__, {**errors.describe(error, "manual", "error"), **facts})
+    return recorder.record(
+        ERROR, "error." + type(error).__name__, {**errors.describe(error, "manual", "error"), **facts}
+    )
 
 
 def _record_metric(name: Any, value: Any, data: Any) -> str | None:

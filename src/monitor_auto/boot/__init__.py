@@ -1,21 +1,31 @@
-"""Hot: `start()`, the order of things, once per process. Runs in every monitored interpreter, from the `.pth` line while
-`site` is imported, or from `Monitor.init`. Builtin modules only; nothing gets out but KeyboardInterrupt and SystemExit.
+"""Hot: `start()`, the order of things, once per process. Runs in every monitored interpreter, from the `.pth` line
+while `site` is imported, or from `Monitor.init`. Builtin modules only; nothing gets out but KeyboardInterrupt and
+SystemExit.
 
 Modules of this package are hot (needed in every process, loaded at start) or cold (needed in some: an error, a fork, a
-call of the API). Both are loaded by `load` below: importlib takes 0.3 M instructions for a module, this 0.04 M, and there
-are a dozen. Cold ones are read at the start and decoded when they are needed, so that an error can still be recorded
-when the table of descriptors is full, the package has been replaced, or the interpreter is half gone.
+call of the API). Both are loaded by `load` below: importlib takes 0.3 M instructions for a module, this 0.04 M, and
+there are a dozen. Cold ones are read at the start and decoded when they are needed, so that an error can still be
+recorded when the table of descriptors is full, the package has been replaced, or the interpreter is half gone.
 """
 
 import os
 import sys
 
 HOT = (
-    "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets", "endings",
-    "forks",
+    "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets",
+    "endings", "forks",
 )  # fmt: skip
 COLD = (
-    "notes", "encode", "cleaning", "errors", "exits", "recording", "repairs", "faulthandling", "stdlib", "forked",
+    "notes",
+    "encode",
+    "cleaning",
+    "errors",
+    "exits",
+    "recording",
+    "repairs",
+    "faulthandling",
+    "stdlib",
+    "forked",
 )
 COLDER = ("arrivals", "handover", "inherited", "parsing", "undoing")
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""

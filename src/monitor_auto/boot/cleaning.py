@@ -149,7 +149,9 @@ def _without_assignments(text):
 
 
 def _assigned(text, lower, start, word):
-    """Return where the value stands that is assigned to the word here: `w=v`, `w: v`, `'w': 'v'`, `'--w', 'v'`, `--w v`."""
+    """Return where the value stands that is assigned to the word here: `w=v`, `w: v`, `'w': 'v'`, `'--w', 'v'`, `--w
+    v`.
+    """
     first = start
     while first > 0 and lower[first - 1] in _WORD_CHARS:
         first -= 1

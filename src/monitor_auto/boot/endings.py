@@ -1,5 +1,5 @@
-"""Hot: how a process ends: return, sys.exit, os._exit, exec, uncaught exceptions. Builtin modules only. What is done when
-one of the replaced functions is called is in `exits.py`.
+"""Hot: how a process ends: return, sys.exit, os._exit, exec, uncaught exceptions. Builtin modules only. What is done
+when one of the replaced functions is called is in `exits.py`.
 
 Guarantees:
 - The program's own call is made exactly once, with exactly its arguments, outside every shield, and last.
@@ -11,9 +11,8 @@ import _thread
 import os
 import sys
 
-from . import guard, patches
+from . import guard, patches, recorder
 from .session import end_facts
-from . import recorder
 
 
 def install():
@@ -32,7 +31,8 @@ def install():
     patches.replace(os, "_exit", patches.disguise(monitored__exit, real_os_exit))
     patches.replace_hook(sys, "excepthook", "on_uncaught")
     patches.replace_hook(sys, "unraisablehook", "on_unraisable")
-    # `threading` takes its hook from there when it is imported (threading.py, 3.10 to 3.15): so no import is waited for.
+    # `threading` takes its hook from there when it is imported (threading.py, 3.10 to 3.15): so no import is waited
+    # for.
     if hasattr(_thread, "_excepthook"):
         patches.replace_hook(_thread, "_excepthook", "on_thread_error")
     if "threading" in sys.modules:
@@ -86,6 +86,12 @@ def exited_for_sure():
     not when SystemExit ends it (pythonrun.c: _PyRun_SimpleFile; seen on 3.10 to 3.13, no longer on 3.14).
     """
     main = sys.modules.get("__main__")
-    if not recorder.session.is_script or sys.version_info >= (3, 14) or main is None or sys.flags.interactive or hasattr(sys, "ps1"):
+    if (
+        not recorder.session.is_script
+        or sys.version_info >= (3, 14)
+        or main is None
+        or sys.flags.interactive
+        or hasattr(sys, "ps1")
+    ):
         return None
     return "__file__" in vars(main)

@@ -1,13 +1,13 @@
-"""Cold: what is recorded when sys.exit, os._exit or exec is called and when an exception goes uncaught; Builtin modules only. `endings.py` holds the wrappers that lead here.
+"""Cold: what is recorded when sys.exit, os._exit or exec is called and when an exception goes uncaught; Builtin
+modules only. `endings.py` holds the wrappers that lead here.
 """
 
 import os
 import sys
 from _thread import get_ident
 
-from . import errors, patches
+from . import errors, patches, recorder
 from .endings import end
-from . import recorder
 from .recorder import ERROR, LIFECYCLE
 
 
@@ -96,7 +96,9 @@ def on_last_exception(error):
 
 
 def find_unseen_exception():
-    """Record an uncaught exception that a hook of the program's own has shown (sys.last_exc, 3.12; last_value before)."""
+    """Record an uncaught exception that a hook of the program's own has shown (sys.last_exc, 3.12; last_value
+    before).
+    """
     if not any(ours is sys.excepthook for _, _, _, ours in patches.replaced):
         on_last_exception(getattr(sys, "last_exc", None) or sys.last_value)
 

@@ -5,8 +5,7 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 (`preexec_fn`) becomes a session only when it records something.
 """
 
-from . import forks, repairs
-from . import recorder
+from . import forks, recorder, repairs
 
 
 def become_child(settings, lineage, frame):
@@ -19,7 +18,11 @@ def become_child(settings, lineage, frame):
     def wake():
         forks.start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")
 
-    if is_child_of_session and frame.f_code.co_name == "_execute_child" and frame.f_globals.get("__name__") == "subprocess":
+    if (
+        is_child_of_session
+        and frame.f_code.co_name == "_execute_child"
+        and frame.f_globals.get("__name__") == "subprocess"
+    ):
         recorder.wake = wake
     else:
         wake()

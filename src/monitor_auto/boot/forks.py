@@ -1,8 +1,8 @@
 """Hot: a process becomes a session, at its start and after a fork. Builtin modules only.
 
 Guarantees: a forked child shares nothing with its parent's session but memory: new ids, lock, segment, before a line of
-the program runs in it. No lock of ours that a thread of the parent may have held is waited for. A child that is about to
-exec (`preexec_fn`) becomes a session only when it records something.
+the program runs in it. No lock of ours that a thread of the parent may have held is waited for. A child that is about
+to exec (`preexec_fn`) becomes a session only when it records something.
 """
 
 import atexit
@@ -27,7 +27,7 @@ def start_process(overrides):
         overrides and read_settings({**os.environ, **overrides}, sys.prefix)
     )
     role = inherited_role()
-    if not settings or role == "resource_tracker":
+    if not settings or role in ("resource_tracker", "monitor-auto"):
         return False
     guard.debug_target = settings.debug
     home = os.environ.get("HOME") or os.path.expanduser("~")
@@ -59,7 +59,13 @@ def take_parent(environ):
 
 
 def inherited_role():
-    """Return what `multiprocessing` started this interpreter as, if it did: it runs a -c line of its own."""
+    """Return what `multiprocessing`, which runs a -c line of its own, or our command started this interpreter as."""
+    if (
+        sys.orig_argv[1:2]
+        and sys.orig_argv[1].endswith("/monitor-auto")
+        or sys.orig_argv[1:3] == ["-m", "monitor_auto"]
+    ):
+        return "monitor-auto"
     for argument in sys.orig_argv:
         if argument[:21] == "from multiprocessing.":
             return cold("inherited").multiprocessing_role(sys.orig_argv)

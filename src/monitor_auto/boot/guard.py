@@ -1,4 +1,5 @@
-"""Hot: the one shield between our errors and the program. Builtin modules only. What it catches, `notes.py` writes down.
+"""Hot: the one shield between our errors and the program. Builtin modules only. What it catches, `notes.py` writes
+down.
 
 Guarantees: `call` lets no `Exception` of ours out, never stops KeyboardInterrupt or SystemExit, and leaves one line in
 the spool's ledger (`what`: "internal_error") for each part and place, so that nothing fails unseen.
@@ -18,7 +19,9 @@ def call(part, function, *args):
     """Call our own function; on an error note it under the name of the part and return None."""
     try:
         return function(*args)
-    except Exception as error:  # a bug of ours, MemoryError, a full table of descriptors, a hostile object of the program
+    except (
+        Exception
+    ) as error:  # a bug of ours, MemoryError, a full table of descriptors, a hostile object of the program
         note(part, error)
         return None
 

@@ -7,8 +7,7 @@ import sys
 from _thread import _count as other_threads
 from _thread import allocate_lock
 
-from . import endings, repairs
-from . import recorder
+from . import endings, recorder, repairs
 
 _flushing = allocate_lock()
 
@@ -64,7 +63,7 @@ def seal(segment):
     can go into a file that is about to be deleted.
     """
     if other_threads():
-        return turn(segment)
+        return repairs.turn(segment)
     fd, segment.fd, segment.inode = segment.fd, -1, 0
     if fd >= 0:
         os.close(fd)

@@ -1,4 +1,6 @@
-"""Cold: what a process has inherited: its parent session, a trace, its part in `multiprocessing`. Builtin modules only."""
+"""Cold: what a process has inherited: its parent session, a trace, its part in `multiprocessing`. Builtin modules
+only.
+"""
 
 import os
 
@@ -18,7 +20,9 @@ def trace_of(text):
     parts = text.strip().split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or not _is_hex("".join(parts[:4])):
         return None
-    is_usable = parts[0] != "ff" and parts[1].strip("0") and parts[2].strip("0") and (parts[0] != "00" or len(parts) == 4)
+    is_usable = (
+        parts[0] != "ff" and parts[1].strip("0") and parts[2].strip("0") and (parts[0] != "00" or len(parts) == 4)
+    )
     return parts[1] if is_usable else None
 
 
@@ -36,7 +40,9 @@ def multiprocessing_role(arguments):
 
 
 def program_name(arguments):
-    """Return the program of a command line with options (script path, module of -m, "-c", or "python" for a prompt) and whether it is a script file."""
+    """Return the program of a command line with options (script path, module of -m, "-c", or "python" for a prompt)
+    and whether it is a script file.
+    """
     position = 1
     while position < len(arguments):
         argument = arguments[position]

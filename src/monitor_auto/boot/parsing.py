@@ -11,7 +11,9 @@ _SECONDS = {"": 1, "s": 1, "d": 86400}
 def parse(settings, values):
     """Read the values with units, choices and lists into the settings."""
     problems = settings.problems
-    settings.spool_limit_bytes = int(_quantity(values, "MONITOR_SPOOL_LIMIT", settings.spool_limit_bytes, _BYTES, problems))
+    settings.spool_limit_bytes = int(
+        _quantity(values, "MONITOR_SPOOL_LIMIT", settings.spool_limit_bytes, _BYTES, problems)
+    )
     settings.spool_age_seconds = _quantity(values, "MONITOR_SPOOL_AGE", settings.spool_age_seconds, _SECONDS, problems)
     settings.batch_size = max(1, int(_quantity(values, "MONITOR_BATCH_SIZE", settings.batch_size, _BYTES, problems)))
     default = settings.exit_timeout_seconds

@@ -3,6 +3,8 @@
 Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it back.
 """
 
+import sys
+
 from . import recorder
 from .guard import late
 
@@ -31,9 +33,9 @@ def disguise(monitored, real):
 class Before(type):
     """Makes what looks and acts like a builtin function and has something done before each call.
 
-    It is a class whose `__new__` does that and whose `__init__` is the real function: `type.__call__` calls one after the
-    other in C, so what the real function raises passes no frame of ours (a plain wrapper would show up in the program's
-    tracebacks), and like a builtin it does not become a method where a class has it as an attribute.
+    It is a class whose `__new__` does that and whose `__init__` is the real function: `type.__call__` calls one after
+    the other in C, so what the real function raises passes no frame of ours (a plain wrapper would show up in the
+    program's tracebacks), and like a builtin it does not become a method where a class has it as an attribute.
     """
 
     def __repr__(cls):
@@ -41,9 +43,9 @@ class Before(type):
 
     @property
     def __signature__(cls):
-        import inspect  # it is who asks
-
-        return inspect.signature(cls.__init__)
+        if "inspect" not in sys.modules:  # it is who asks
+            raise AttributeError("__signature__")
+        return sys.modules["inspect"].signature(cls.__init__)
 
 
 def replace_before(owner, name, on_call):

@@ -1,8 +1,8 @@
-"""Hot: one line for the segment: time, id, source, session, data. Builtin modules only. `recording.py` encodes and redacts
-what comes from the program; what we record ourselves at start and end needs neither.
+"""Hot: one line for the segment: time, id, source, session, data. Builtin modules only. `recording.py` encodes and
+redacts what comes from the program; what we record ourselves at start and end needs neither.
 
-Guarantees: `write` returns the event's id after the line is written (or queued, where no disk takes it). It waits for no
-lock. A sequence number is used once, also when threads, signal handlers and `__del__` record at the same time.
+Guarantees: `write` returns the event's id after the line is written (or queued, where no disk takes it). It waits for
+no lock. A sequence number is used once, also when threads, signal handlers and `__del__` record at the same time.
 """
 
 import os

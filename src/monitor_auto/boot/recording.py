@@ -20,7 +20,7 @@ safe_keys = set()
 
 
 def make_record():
-    """Return the function behind all recording calls: one closure, since attribute look-ups would cost a fifth of it."""
+    """Return the function behind all recording calls: one closure, since look-ups would cost a fifth of it."""
     write = recorder.write
     encode_flat = make_flat_encoder()
     is_plain = PLAIN.issuperset
@@ -31,7 +31,13 @@ def make_record():
         if recorder.session is None:
             return None
         try:
-            if type(data) is dict and type(name) is str and name in names and is_safe(data) and is_plain(map(type, data.values())):
+            if (
+                type(data) is dict
+                and type(name) is str
+                and name in names
+                and is_safe(data)
+                and is_plain(map(type, data.values()))
+            ):
                 try:
                     text = "".join(encode_flat(data, 0))
                     if len(text) < MAX_FAST_CHARS and not is_suspicious(text.encode(), len(data)):

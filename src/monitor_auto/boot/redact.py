@@ -19,9 +19,9 @@ SHORTEST_TOKEN = 14
 TOKEN_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
 
-# One pass over the bytes sorts them: "x" needs a closer look, "a" can be part of a token, all others stay what they are,
-# which is neither. In the JSON of a flat object the colons and quotes are its own: colons are counted, and a quote inside
-# a string has a backslash.
+# One pass over the bytes sorts them: "x" needs a closer look, "a" can be part of a token, all others stay what they
+# are, which is neither. In the JSON of a flat object the colons and quotes are its own: colons are counted, and a
+# quote inside a string has a backslash.
 _KINDS = bytes.maketrans(TOKEN_CHARS.encode() + b"@=\\\"':", b"a" * len(TOKEN_CHARS) + b"xxxxxx")
 _JSON_KINDS = bytes.maketrans(TOKEN_CHARS.encode() + b"@=\\'", b"a" * len(TOKEN_CHARS) + b"xxxx")
 DIGITS = bytes.maketrans(b"0123456789d", b"dddddddddd_")

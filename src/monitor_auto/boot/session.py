@@ -82,17 +82,21 @@ def command_line(arguments, how):
     """Return a command line that may be recorded. Most hold no option that could be a secret's: those are done here."""
     has_code = arguments[1:2] == ["-c"]
     rest = arguments[3:] if has_code or arguments[1:2] == ["-m"] else arguments[1:]
-    if how != "scrubbed" or len(arguments) > 20 or any([text[:1] == "-" or len(text) > 1000 for text in rest]):
+    if how != "scrubbed" or len(arguments) > 20 or any(text[:1] == "-" or len(text) > 1000 for text in rest):
         return cold("cleaning").clean_arguments(arguments, how)
     return [redact.tidy(text) if index != 2 or not has_code else "[code]" for index, text in enumerate(arguments)]
 
 
 def program_name(arguments):
-    """Return the program (script path, module of -m, "-c", or "python" for a prompt) and whether it is a script file."""
+    """Return the program (a script, a module, "-c", or "python" for a prompt) and whether it is a script file."""
     first = arguments[1] if len(arguments) > 1 else ""
     if first == "-c":
         return first, False
-    return (redact.tidy(first.rpartition("/")[2]), True) if first and first[0] != "-" else cold("inherited").program_name(arguments)
+    return (
+        (redact.tidy(first.rpartition("/")[2]), True)
+        if first and first[0] != "-"
+        else cold("inherited").program_name(arguments)
+    )
 
 
 def _working_directory():

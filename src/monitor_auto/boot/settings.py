@@ -26,8 +26,8 @@ def make(values):
     """
     get = values.get
     settings = type(sys.implementation)(
-        problems=[], spool_limit_bytes=50 << 20, spool_age_seconds=14 * 86400.0, batch_size=100, propagate=True, redact=(),
-        argv="scrubbed", instrument=(), skip=(), is_from_site_file=False,
+        problems=[], spool_limit_bytes=50 << 20, spool_age_seconds=14 * 86400.0, batch_size=100, propagate=True,
+        redact=(), argv="scrubbed", instrument=(), skip=(), is_from_site_file=False,
     )  # fmt: skip
     settings.endpoint = values["MONITOR_ENDPOINT"].strip()
     settings.scheme, settings.host, settings.port, settings.path = endpoint_parts(settings.endpoint)
@@ -73,7 +73,9 @@ def endpoint_parts(text):
 
 
 def default_directory():
-    """Return where the spool is if nobody says otherwise: what `platformdirs.user_cache_dir("monitor")` says, and spool."""
+    """Return where the spool is if nobody says otherwise: what `platformdirs.user_cache_dir("monitor")` says, and
+    spool.
+    """
     if sys.platform == "win32":  # the registry knows; written for, not tested
         from platformdirs import user_cache_dir
 

@@ -1,8 +1,9 @@
-"""Hot: deaths that no Python code sees: SIGTERM and fatal signals, recorded in C by `faulthandler` into the `.live` file.
+"""Hot: deaths that no Python code sees: SIGTERM and fatal signals, recorded in C by `faulthandler` into the `.live`
+file.
 
 Guarantees:
-- No Python signal handler: `getsignal(SIGTERM)` answers SIG_DFL, the default action still kills with the true status, an
-  inherited SIG_IGN stays, and a handler that the program sets replaces ours.
+- No Python signal handler: `getsignal(SIGTERM)` answers SIG_DFL, the default action still kills with the true status,
+  an inherited SIG_IGN stays, and a handler that the program sets replaces ours.
 - `all_threads=False`: walking the frames of other threads crashed in up to 17 of 80 tries (3.10 to 3.15).
 - `faulthandler` behaves for the program as if nobody had enabled it (`faulthandling.py`).
 """
@@ -54,8 +55,8 @@ def make_call(name, real_call):
 def use_file(number):
     """Write native stacks to this descriptor from now on.
 
-    Where the number is the old one nothing has to be done, and nothing is: a handler that the program or a C library has
-    installed meanwhile must not be replaced.
+    Where the number is the old one nothing has to be done, and nothing is: a handler that the program or a C library
+    has installed meanwhile must not be replaced.
     """
     global fd, term_owner
     if faulthandler is None or number == fd:

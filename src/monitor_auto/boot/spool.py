@@ -1,9 +1,10 @@
-"""Hot: the segment, one session's append-only file in the spool: open, append, check, rotate, seal. Builtin modules only.
+"""Hot: the segment, one session's append-only file in the spool: open, append, check, rotate, seal. Builtin modules
+only.
 
 Guarantees:
 - A line is in the file (one write in append mode) or in the bounded queue before the recorder returns. Nobody waits for
-  a lock: repairs (`repairs.py`) are made by whoever gets `busy` without waiting; the others put their line into the queue
-  that the repairer empties.
+  a lock: repairs (`repairs.py`) are made by whoever gets `busy` without waiting; the others put their line into the
+  queue that the repairer empties.
 - The `.live` file is opened once in the owner's life (closing any descriptor of it would drop the POSIX lock), and is
   locked and linked before the first segment is created.
 - Descriptors are high and close-on-exec. A low or stale number is never written to without a look at its inode.

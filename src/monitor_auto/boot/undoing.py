@@ -1,7 +1,7 @@
 """Cold: what of the ledger of patches is still in place, and how it is undone. Builtin modules only.
 
-Guarantees: the original is put back only where our own object is still in place, so that nothing that somebody put on top
-of us is undone.
+Guarantees: the original is put back only where our own object is still in place, so that nothing that somebody put on
+top of us is undone.
 """
 
 from .patches import replaced

@@ -11,7 +11,7 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import guard, notes
+from monitor_auto.boot import guard, notes, recorder
 from monitor_auto.boot.formats import quote
 
 from . import strict
@@ -122,6 +122,8 @@ def claim(directory: str, base: str, is_lonely: bool = False) -> "Claim | None":
 
     `is_lonely`: it has no segment, so that it may be only just starting.
     """
+    if recorder.segment is not None and base == recorder.segment.base:
+        return None
     mark = object()
     if _held.setdefault((os.getpid(), base), mark) is not mark:
         return None

@@ -26,7 +26,15 @@ from .native import Transport
 from .segments import Line, Segment, Unreadable, open_own, read_header, sessions, split_name
 
 REQUEST_SECONDS = 30.0
-_REQUIRED = {"v": int, "type": str, "name": str, "timestamp": str, "event_id": str, "source": dict, "session": dict}
+_REQUIRED = {
+    "v": (int, str),
+    "type": str,
+    "name": str,
+    "timestamp": str,
+    "event_id": str,
+    "source": dict,
+    "session": dict,
+}
 
 
 @dataclass
@@ -174,7 +182,11 @@ _DECODER = JSONDecoder(parse_constant=_refuse, parse_int=str if hasattr(sys, "se
 
 def existing_spools(settings: Any) -> list[str]:
     """Return the folders in which this user's sessions may have spooled, the preferred one first."""
-    candidates = [path for folder in [settings.spool_directory, *parsing.fallback_directories()] for path in (folder, folder + "/monitor-spool")]
+    candidates = [
+        path
+        for folder in [settings.spool_directory, *parsing.fallback_directories()]
+        for path in (folder, folder + "/monitor-spool")
+    ]
     return [path for path in candidates if is_private(path)]
 
 

@@ -10,8 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..boot import guard
-from ..boot import recorder
+from ..boot import guard, recorder
 from ..boot.recorder import EVENT
 from .wrapping import Undo, wrap
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import exits, guard
-from ..boot import recorder
+from ..boot import exits, guard, recorder
 from .wrapping import Undo, wrap
 
 _undo: list[Undo] = []
