@@ -41,6 +41,8 @@ LAYERS = {
     "delivery": layer("boot", "delivery", others=BUILTIN | {"__future__"}),
     # Runs in `monitor-auto flush` only, never in a program of somebody else's.
     "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
+    # Runs in the helper interpreter.
+    "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
     "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
     "cli": layer("boot", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | {"httpx", "platformdirs"}),
 }
@@ -51,6 +53,7 @@ MORE_IMPORTS = {
     ("monitor_auto.boot", "_xxsubinterpreters"): "who is the main interpreter, before Python 3.12",
     ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
     ("monitor_auto.delivery.exchange", "_socket"): "what socket wraps: 2 ms of an exit instead of 10",
+    ("monitor_auto.delivery.courier", "_socket"): "the pair of sockets that leads to the helper",
     ("monitor_auto.delivery.lost", "_json"): "reads the last line of a lost session, where there is one",
     ("monitor_auto.delivery.lost", "json"): "the same without _json",
     ("monitor_auto.delivery.native", "httpx"): "TLS, names and proxies",

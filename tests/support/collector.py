@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Collector:
 
     answer: Answer = OK
     max_batch: int = 100
+    tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     _next: list[Answer] = field(default_factory=list)
@@ -72,8 +74,13 @@ class Collector:
 
     @property
     def url(self) -> str:
-        """The endpoint to give to a program."""
-        return f"http://127.0.0.1:{self._port}{PATH}"
+        """The endpoint to give to a program: a literal address, or under TLS a name."""
+        return f"https://localhost:{self._port}{PATH}" if self.tls else f"http://127.0.0.1:{self._port}{PATH}"
+
+    @property
+    def port(self) -> int:
+        """The port on loopback."""
+        return self._port
 
     @property
     def batches(self) -> list[dict[str, Any]]:
@@ -153,6 +160,9 @@ class Collector:
         self._closing = threading.Event()
         server = _Server(("127.0.0.1", self._port), _make_handler(self))
         self._port = server.server_address[1]
+        if self.tls:
+            # The handshake happens in the thread of the connection: one that never comes must not stop the others.
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         # The default polls for the end of serving twice a second, which every test would wait for.
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         self._server = server
@@ -171,9 +181,9 @@ class Collector:
 
 
 @contextmanager
-def running_collector(answer: Answer = OK) -> Iterator[Collector]:
+def running_collector(answer: Answer = OK, tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
     """Run a collector on a free port until the block ends."""
-    collector = Collector(answer)
+    collector = Collector(answer, tls=tls)
     collector._serve()
     try:
         yield collector

@@ -26,7 +26,7 @@ from .native import Transport
 from .segments import Line, Segment, Unreadable, open_own, read_header, sessions, split_name
 
 REQUEST_SECONDS = 30.0
-_REQUIRED = {
+_REQUIRED: dict[str, Any] = {
     "v": (int, str),
     "type": str,
     "name": str,

@@ -6,6 +6,7 @@ Guarantees:
 - Whatever a server sends ends in an Answer or in NoAnswer; no answer is believed before its last byte is there.
 """
 
+import os
 import sys
 import time
 
@@ -27,12 +28,12 @@ class NoAnswer(Exception):
 
 
 class Answer:
-    """A complete answer: status, content type ("" if none) and body."""
+    """A complete answer: status, content type ("" if none), body, and the raw `Retry-After` ("" if none)."""
 
-    __slots__ = ("body", "content_type", "status")
+    __slots__ = ("body", "content_type", "retry_after", "status")
 
-    def __init__(self, status: int, content_type: str, body: bytes) -> None:
-        self.status, self.content_type, self.body = status, content_type, body
+    def __init__(self, status: int, content_type: str, body: bytes, retry_after: str = "") -> None:
+        self.status, self.content_type, self.body, self.retry_after = status, content_type, body, retry_after
 
 
 def addresses(host: str) -> tuple[str, ...]:
@@ -46,14 +47,22 @@ def addresses(host: str) -> tuple[str, ...]:
     return (host,) if is_literal and max(map(int, parts)) < 256 else ()
 
 
-def request(host: str, port: int, path: str, token: "str | None", body: bytes) -> bytes:
+def has_proxy(scheme: str) -> bool:
+    """Return whether the environment names a proxy for this scheme, as curl and httpx read it."""
+    names = (scheme + "_proxy", "all_proxy")
+    return any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
+
+
+def request(host: str, port: int, path: str, token: "str | None", body: bytes, scheme: str = "http") -> bytes:
     """Return the bytes of a POST. Raises ValueError for a token that no header may hold."""
     if token and not (token.isascii() and token.isprintable()):
         raise ValueError("MONITOR_TOKEN holds characters that no header may hold")
     name = f"[{host}]" if ":" in host else host
+    if port != (443 if scheme == "https" else 80):
+        name = f"{name}:{port}"
     target = path if path.isascii() else "".join(f"%{byte:02X}" if byte > 126 else chr(byte) for byte in path.encode())
     head = (
-        f"POST {target} HTTP/1.1\r\nHost: {name}:{port}\r\nUser-Agent: monitor-auto\r\nAccept: application/json\r\n"
+        f"POST {target} HTTP/1.1\r\nHost: {name}\r\nUser-Agent: monitor-auto\r\nAccept: application/json\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
     )
     return (head + (f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n")).encode() + body
@@ -70,7 +79,7 @@ def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Ans
     try:
         connection = _connect(sockets, hosts, port, deadline)
         try:
-            return _talk(sockets, connection, data, deadline)
+            return talk(sockets, connection, data, deadline)
         finally:
             connection.close()
     except (OSError, ValueError) as error:  # whatever the network does; a port or an address that is none
@@ -91,13 +100,16 @@ def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float)
     raise failure
 
 
-def _talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Answer:
+def talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Answer:
+    """Send a request over a connection and return its Answer. Raises OSError, NoAnswer."""
     if sys.platform == "darwin":
         connection.setsockopt(sockets.SOL_SOCKET, _DARWIN_SO_NOSIGPIPE, 1)
     try:
         connection.settimeout(_left(deadline))
         # A program that set SIGPIPE back to its default, as many command-line tools do, must not die of our socket.
-        connection.sendall(data, getattr(sockets, "MSG_NOSIGNAL", 0))
+        # TLS takes no flags; it is spoken by our helper only, where Python ignores the signal.
+        is_plain = type(connection) is sockets.socket
+        connection.sendall(data, getattr(sockets, "MSG_NOSIGNAL", 0) if is_plain else 0)
     except TimeoutError:
         raise
     except OSError:
@@ -128,7 +140,7 @@ def read_answer(receive: "Callable[[], bytes]") -> Answer:
         if status == 101:
             raise NoAnswer("the server changes the protocol")
     body = b"" if status in (204, 304) else _body(reader, headers)
-    return Answer(status, headers.get("content-type", ""), body)
+    return Answer(status, headers.get("content-type", ""), body, headers.get("retry-after", ""))
 
 
 def _status(line: bytes) -> int:

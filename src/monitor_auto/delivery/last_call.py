@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .claims import Claim
+    from .courier import Courier
 
 MAX_ORPHAN_CLAIMS = 50
 """How many sessions an exiting process looks at for its one batch of orphans: most may be alive."""
@@ -39,10 +40,10 @@ def deliver_at_exit(
     `sealed_through` nobody writes any more; `memory_lines` are sent first, and delivered ones are taken off the list.
     """
     deadline = time.monotonic() + settings.exit_timeout_seconds
-    hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
-    if settings.exit_timeout_seconds <= 0 or not hosts:
+    if settings.exit_timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
         return 0
-    call = Call(settings, directory, base, deadline, lambda data: _post(settings, hosts, data, deadline))
+    sender = Sender(settings, deadline)
+    call = Call(settings, directory, base, deadline, sender.post)
     if call.is_away():
         return 0
     try:
@@ -52,6 +53,7 @@ def deliver_at_exit(
         # Ctrl-C, or a signal handler of the program, while it is only us who keep the process: it would be gone by now.
         notes.debug("the last call was interrupted")
     finally:
+        sender.close()
         call.release()
     return call.delivered
 
@@ -66,25 +68,39 @@ def deliver_now(
 ) -> bool:
     """Deliver own and dead children's events of a session that lives on; return whether all of its own got through."""
     deadline = time.monotonic() + timeout_seconds
-    hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
     if timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
         return False
-    if hosts:
-        call = Call(settings, directory, base, deadline, lambda data: _post(settings, hosts, data, deadline))
-        return call.deliver_and_release(sealed_through, memory_lines)
-    from . import native
-
-    if not native.is_importable():
-        notes.debug("not delivered now: files beside the program bear names that httpx would import")
-        return False
-    with native.Transport(settings, timeout_seconds) as transport:
-        call = Call(settings, directory, base, deadline, lambda data: transport.post(data, deadline))
-        return call.deliver_and_release(sealed_through, memory_lines)
+    sender = Sender(settings, deadline)
+    try:
+        return Call(settings, directory, base, deadline, sender.post).deliver_and_release(sealed_through, memory_lines)
+    finally:
+        sender.close()
 
 
-def _post(settings: "Any", hosts: "Iterable[str]", data: bytes, deadline: float) -> exchange.Answer:
-    request = exchange.request(settings.host, settings.port, settings.path, settings.token, data)
-    return exchange.post(hosts, settings.port, request, deadline)
+class Sender:
+    """Sends bodies: over a bare socket where the endpoint is plain http to a literal address, else by a helper."""
+
+    def __init__(self, settings: "Any", deadline: float) -> None:
+        self.settings, self.deadline = settings, deadline
+        self.hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
+        self.courier: Courier | None = None
+
+    def post(self, body: bytes) -> exchange.Answer:
+        """Send one body and return the Answer. Raises NoAnswer."""
+        settings = self.settings
+        if self.hosts and (self.hosts[0].startswith("127.") or "::1" in self.hosts or not exchange.has_proxy("http")):
+            data = exchange.request(settings.host, settings.port, settings.path, settings.token, body)
+            return exchange.post(self.hosts, settings.port, data, self.deadline)
+        if self.courier is None:
+            from .courier import Courier
+
+            self.courier = Courier(settings, self.deadline)
+        return self.courier.post(body)
+
+    def close(self) -> None:
+        """End the helper, if there is one."""
+        if self.courier is not None:
+            self.courier.close()
 
 
 class Call:

@@ -95,7 +95,9 @@ class Transport:
         if deadline is not None:
             options["timeout"] = max(0.001, deadline - time.monotonic())
         response = self.client.post(self.url, content=body, headers=headers, **options)
-        return Answer(response.status_code, response.headers.get("content-type", ""), response.content)
+        told = response.headers
+        content_type, retry_after = told.get("content-type", ""), told.get("retry-after", "")
+        return Answer(response.status_code, content_type, response.content, retry_after)
 
 
 def _reason(error: Exception) -> str:

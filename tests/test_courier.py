@@ -1,0 +1,172 @@
+"""Delivery at exit where it takes a look-up, TLS or a proxy: in a helper process that can be killed at the deadline."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.children import Children
+from support.collector import Collector, running_collector
+from support.needs import need_command
+from support.network import Swallower, make_certificate, running_proxy
+
+HELLO = "print('hello')"
+
+# What a program can see of a child that is not its own.
+WATCHFUL = """
+    import atexit, os, signal
+    signal.signal(signal.SIGCHLD, lambda *args: print("a child ended", flush=True))
+    def look():
+        try:
+            print(os.waitpid(-1, os.WNOHANG))
+        except ChildProcessError:
+            print("no child")
+    atexit.register(look)
+"""
+
+# A resolver that takes every question and never answers.
+SILENT_RESOLVER = """
+    import os, pathlib, socket, subprocess, sys
+    folder = pathlib.Path(sys.argv[1])
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.53\\n")
+    subprocess.run(["mount", "--bind", folder / "resolv.conf", "/etc/resolv.conf"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"])
+    questions = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    questions.bind(("127.0.0.53", 53))
+    sys.exit(subprocess.run(sys.argv[2:]).returncode)
+"""
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[Collector, dict[str, str | None]]]:
+    """A collector over TLS under a name, and the environment in which its certificate is known."""
+    certificate, context = make_certificate(tmp_path)
+    with running_collector(tls=context) as collector:
+        yield collector, {"SSL_CERT_FILE": str(certificate)}
+        assert not collector.violations
+
+
+@pytest.fixture
+def swallower() -> Iterator[Swallower]:
+    """A listener that never says a word."""
+    swallower = Swallower()
+    yield swallower
+    swallower.close()
+
+
+def test_exit_delivers_over_https_by_a_name(
+    children: Children, secure: tuple[Collector, dict[str, str | None]]
+) -> None:
+    """A collector that takes tokens is behind TLS; the helper that speaks it is no session of its own."""
+    collector, env = secure
+    children.twin(HELLO, endpoint=collector.url, env={**env, "MONITOR_TOKEN": "tell-nobody"})
+    assert collector.names() == ["session.start", "session.end"]
+    assert collector.requests[0].headers["authorization"] == "Bearer tell-nobody"
+
+
+def test_program_does_not_see_the_helper(children: Children, secure: tuple[Collector, dict[str, str | None]]) -> None:
+    """A SIGCHLD that the program did not cause would run its handler while it ends."""
+    collector, env = secure
+    children.twin(WATCHFUL, endpoint=collector.url, env=env)
+    assert "session.end" in collector.names()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2, 3)])
+def test_exit_delivers_with_closed_descriptors(
+    children: Children, secure: tuple[Collector, dict[str, str | None]], closed: tuple[int, ...]
+) -> None:
+    """A daemon has no standard streams; the pair that leads to the helper then has their numbers."""
+    collector, env = secure
+    source = f"import os\nfor number in {closed!r}:\n    try: os.close(number)\n    except OSError: pass"
+    children.twin(source, endpoint=collector.url, env=env)
+    assert "session.end" in collector.names()
+
+
+def test_flush_delivers_over_https_whatever_lies_beside_the_script(
+    children: Children, secure: tuple[Collector, dict[str, str | None]]
+) -> None:
+    """A late import of ssl in the program would run its own token.py; the helper does not look there."""
+    collector, env = secure
+    files = dict.fromkeys(("token.py", "ssl.py", "socket.py", "email.py"), "raise SystemExit('not yours')")
+    source = "from monitor_auto import Monitor; Monitor.event('hook.run'); print(Monitor.flush(timeout=30))"
+    done = children.run(source, files=files, endpoint=collector.url, env=env)
+    assert done.stdout == b"True\n"
+    assert "hook.run" in collector.names()
+
+
+def test_unknown_certificate_keeps_the_events(
+    children: Children, secure: tuple[Collector, dict[str, str | None]]
+) -> None:
+    """Whoever answers without a certificate that we know gets neither the token nor an event."""
+    collector, env = secure
+    done = children.twin(HELLO, endpoint=collector.url, env={"MONITOR_DEBUG": str(children.folder / "log")})
+    assert collector.requests == []
+    assert done.names == ["session.start", "session.end"]
+    assert "certificate" in (children.folder / "log").read_text()
+    (children.spool / away_of(children)).unlink()
+    assert children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, env=env).status == 0
+    assert collector.names() == ["session.start", "session.end"]
+
+
+def away_of(children: Children) -> str:
+    """Return the name of the one breaker's record."""
+    (path,) = children.spool.glob("*.away")
+    return path.name
+
+
+def test_handshake_that_hangs_is_waited_for_once(children: Children, swallower: Swallower) -> None:
+    """One process finds out that nobody is there; the next must not wait for it again."""
+    endpoint = f"https://localhost:{swallower.port}/v1/events"
+    first = children.twin(HELLO, endpoint=endpoint, env={"MONITOR_EXIT_TIMEOUT": "1"})
+    children.twin(HELLO, endpoint=endpoint, env={"MONITOR_EXIT_TIMEOUT": "1"})
+    assert first.status == 0
+    assert len(swallower.connections) == 1
+    assert children.run(HELLO, bare=True).names.count("session.end") == 2
+
+
+def test_look_up_that_hangs_ends_at_the_deadline(children: Children) -> None:
+    """A resolver that is away holds a look-up for ten seconds and more, and nothing in the process can end it."""
+    unshare = need_command("unshare", "util-linux")
+    words = [
+        unshare,
+        "--mount",
+        "--net",
+        sys.executable,
+        "-S",
+        "-c",
+        textwrap.dedent(SILENT_RESOLVER),
+        str(children.folder),
+    ]
+    program = [*words, str(children.sandbox.python), "-c", HELLO]
+    env = {"MONITOR_EXIT_TIMEOUT": "1"}
+    done = children.twin(program, endpoint="https://collector.example/v1/events", env=env)
+    assert (done.status, done.stdout) == (0, b"hello\n")
+    assert done.names == ["session.start", "session.end"]
+    assert b'"error":"timeout"' in (children.spool / away_of(children)).read_bytes()
+
+
+def test_proxy_of_the_environment_is_used(children: Children, collector: Collector) -> None:
+    """In many companies the proxy alone knows the collector's name."""
+    with running_proxy(collector.port) as (proxy, log):
+        children.twin(HELLO, endpoint="http://collector.test:9090/v1/events", env={"HTTP_PROXY": proxy, "NO_PROXY": ""})
+    assert log == ["http://collector.test:9090/v1/events"]
+    assert collector.names() == ["session.start", "session.end"]
+
+
+def test_loopback_is_reached_without_the_proxy(children: Children, collector: Collector) -> None:
+    """A proxy cannot reach this machine's own loopback."""
+    children.twin(
+        HELLO, endpoint=collector.url, env={"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
+    )
+    assert collector.names() == ["session.start", "session.end"]
+
+
+def test_host_without_an_interpreter_of_its_own_keeps_the_events(children: Children, swallower: Swallower) -> None:
+    """In uWSGI sys.executable is uWSGI: starting it would start another server."""
+    source = "import sys; sys.executable = '/bin/true'; sys.prefix = sys.base_prefix = '/nonexistent'"
+    done = children.run(source, endpoint=f"https://localhost:{swallower.port}/v1/events")
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.names == ["session.start", "session.end"]
+    assert swallower.connections == []
