@@ -21,14 +21,7 @@ def install():
     for name in ("execv", "execve"):
         if hasattr(os, name):
             patches.replace_before(os, name, "on_exec")
-    real_os_exit = os._exit
-
-    def monitored__exit(*args, **kwargs):
-        if recorder.session is not None:
-            guard.late("exits", "on_os_exit", args, kwargs)
-        return real_os_exit(*args, **kwargs)
-
-    patches.replace(os, "_exit", patches.disguise(monitored__exit, real_os_exit))
+    patches.replace_before(os, "_exit", "on_os_exit")
     patches.replace_hook(sys, "excepthook", "on_uncaught")
     patches.replace_hook(sys, "unraisablehook", "on_unraisable")
     # `threading` takes its hook from there when it is imported (threading.py, 3.10 to 3.15): so no import is waited

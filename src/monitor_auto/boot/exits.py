@@ -13,7 +13,8 @@ from .recorder import ERROR, LIFECYCLE
 
 def on_exit_call(args, kwargs):
     """Record `session.exit`, and in the main thread keep the code as a hint for `session.end`."""
-    frame = sys._getframe(3)  # behind guard.late and patches.py's monitored_new
+    if kwargs or len(args) > 1:  # a TypeError, no exit
+        return
     status = args[0] if args else None
     code = exit_code_of(status)
     session = recorder.session
@@ -23,14 +24,24 @@ def on_exit_call(args, kwargs):
     facts = {"code": code, "thread": thread_name(is_main)}
     if isinstance(status, str):
         facts["message"] = status
-    facts["location"] = "%s:%s:%s" % (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
+    if frame is not None:  # C calls it, too: as an exit function, or as a thread
+        facts["location"] = "%s:%s:%s" % (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
     recorder.record(LIFECYCLE, "session.exit", facts)
 
 
 def exit_code_of(status):
-    """Return the status that the system sees for a SystemExit code (pythonrun.c: handle_system_exit, 3.10 to 3.15)."""
-    if isinstance(status, tuple) and len(status) == 1:
-        status = status[0]
+    """Return the status that the system sees for an argument of sys.exit; None where nobody can know it.
+
+    What follows is pythonrun.c: handle_system_exit (3.10 to 3.15). A tuple is taken for the arguments of SystemExit,
+    but up to 3.11 only when something, be it a `finally`, looks at the exception on its way.
+    """
+    if isinstance(status, tuple) and len(status) < 2:
+        if sys.version_info < (3, 12):
+            return None
+        status = status[0] if status else None
+    elif isinstance(status, SystemExit):
+        status = status.code
     if status is None:
         return 0
     if not isinstance(status, int):
