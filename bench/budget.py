@@ -1,0 +1,52 @@
+"""Data: every row of the budget that applies so far, in its order. A new row is an entry here and a function."""
+
+from bench.calls import dormant_event, error, event, http_call
+from bench.exits import answering, https, make_away
+from bench.fleets import fleet, flush_orphans
+from bench.rows import Limit, Row
+from bench.starts import (
+    CHILD,
+    PASS,
+    PIP,
+    company,
+    descriptors,
+    difference_json,
+    foreign_modules,
+    make_ratio_on,
+    memory,
+    ratio_off,
+)
+
+RATIO = "{:.3f} ×"
+MS = "{:.1f} ms"
+US = "{:.2f} µs"
+AWAY = (Limit(3.2, "first {:.2f} s"), Limit(15, "others " + MS))
+
+ROWS = (
+    Row("off", "python -c pass, instructions, off / bare", (Limit(1.025, RATIO),), ratio_off),
+    Row("import-json", "import json, instructions, on - bare", (Limit(7, "{:.2f} M"),), difference_json),
+    Row("on", "python -c pass, instructions, on / bare", (Limit(1.2, RATIO),), make_ratio_on(PASS)),
+    Row("child", "subprocess.run, instructions, on / bare", (Limit(1.08, RATIO),), make_ratio_on(CHILD)),
+    Row("pip", "pip --version, instructions, on / bare", (Limit(1.02, RATIO),), make_ratio_on(PIP)),
+    Row("modules", "modules at the first line, not ours", (Limit(0, "{} foreign"),), foreign_modules),
+    Row(
+        "threads",
+        "threads, sockets, children at the first line",
+        tuple(Limit(0, "{} " + what) for what in ("threads", "sockets", "children")),
+        company,
+    ),
+    Row("descriptors", "descriptors, on - bare", (Limit(3, "{}"), Limit(0, "{} in the way")), descriptors),
+    Row("memory", "resident memory, on - bare", (Limit(0.5, "{:.2f} MiB"),), memory),
+    Row("event", "Monitor.event, on disk, / one write", (Limit(4, "{:.2f} ×"), Limit(6, US)), event),
+    Row("dormant", "Monitor.event, dormant", (Limit(0.15, "{:.3f} µs"),), dormant_event),
+    Row("error", "Monitor.error, ten frames", (Limit(80, "{:.1f} µs"),), error),
+    Row("exit", "exit, collector answering, on - spool only", (Limit(5, MS),), answering),
+    Row("exit-https", "exit, https by a name, on - spool only", (Limit(60, MS),), https),
+    Row("exit-refuse", "exit, collector refusing", AWAY, make_away("refuse")),
+    Row("exit-black-hole", "exit, collector never answering", AWAY, make_away("black-hole")),
+    Row("exit-drip", "exit, collector dripping 1 byte/s", AWAY, make_away("drip")),
+    Row("exit-unresolvable", "exit, collector's name unresolvable", AWAY, make_away("unresolvable")),
+    Row("http-call", "one httpx call, on - bare", (Limit(15, "{:.1f} µs"),), http_call),
+    Row("flush", "monitor-auto flush, 100,000 events", (Limit(10, "{:.2f} s"),), flush_orphans),
+    Row("fleet", "200 scripts, two at a time, on / bare", (Limit(1.2, RATIO), Limit(0, "{} missing")), fleet),
+)
