@@ -63,6 +63,7 @@ class Collector:
     answer: Answer = OK
     max_batch: int = 100
     tls: ssl.SSLContext | None = None
+    refuse_when: Callable[[bytes], Answer | None] = lambda body: None
     requests: list[Request] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     _next: list[Answer] = field(default_factory=list)
@@ -139,7 +140,7 @@ class Collector:
         """Note a request and choose its answer."""
         batch, violations = read_batch(request, self.max_batch)
         with self._changed:
-            answer = self._next.pop(0) if self._next else self.answer
+            answer = self._next.pop(0) if self._next else self.refuse_when(request.body) or self.answer
             request.batch = batch
             request.kept = batch is not None and _takes(answer)
             self.violations += violations + self._repeated(batch)

@@ -65,6 +65,10 @@ def sentences(outcome: Outcome) -> list[str]:
         lines = [f"Delivered {outcome.delivered} {_events(outcome.delivered)} in {outcome.seconds:.1f} s."]
     else:
         lines = ["Nothing was delivered." if outcome.left else "There was nothing to deliver."]
+    if outcome.rejected:
+        lines.append(f"{outcome.rejected} {_events(outcome.rejected)} the collector has rejected, one by one.")
+    if outcome.dropped:
+        lines.append(f"{outcome.dropped} {_events(outcome.dropped)} dropped: the collector will never take them.")
     if outcome.aside:
         lines.append(f"{outcome.aside} damaged lines were put aside (folder aside/ of the spool).")
     if outcome.running:

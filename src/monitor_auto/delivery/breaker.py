@@ -9,7 +9,14 @@ Guarantees:
 import os
 import time
 
+from monitor_auto.boot.formats import endpoint_key
+
+from .answers import MAX_RETRY_AFTER_SECONDS
 from .segments import Unreadable, open_own, remove, write_whole
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from typing import Any
 
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 300.0
@@ -23,53 +30,67 @@ def path_of(directory: str, key: str) -> str:
     return f"{directory}/{key}.away"
 
 
-def is_away(directory: str, key: str, probe_seconds: float) -> bool:
+def is_away(directory: str, settings: "Any", probe_seconds: float) -> bool:
     """Return whether nothing should be sent now.
 
     When the back-off has just passed the answer is False once: the caller has `probe_seconds` to find out, during which
-    the others still get True.
+    the others still get True. After a wrong token it is False, too, as soon as there is another.
     """
-    until, failures, record = read(directory, key)
+    until, failures, config, record = read(directory, settings)
     now = time.time()
-    if not failures or until > now + LONGEST_SECONDS * (1 + _JITTER) + probe_seconds:  # none, or the clock was set back
+    longest = max(LONGEST_SECONDS * (1 + _JITTER), MAX_RETRY_AFTER_SECONDS)
+    if not failures or until > now + longest + probe_seconds:  # none, or the clock was set back
+        return False
+    if config != fingerprint(settings):
         return False
     if until > now:
         return True
     try:
-        _write(directory, key, now + probe_seconds, failures, record)
+        _write(directory, settings, now + probe_seconds, failures, record)
     except OSError:  # a full disk: then everybody tries
         return False
     return False
 
 
-def read(directory: str, key: str) -> tuple[float, int, bytes]:
-    """Return (until in Unix seconds, failures in a row, the rest of the record); zeros when there is none."""
+def fingerprint(settings: "Any") -> str:
+    """Return what stands for the part of the configuration that is not in the file's name: the token."""
+    return str(endpoint_key(settings.token or ""))
+
+
+def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
+    """Return (until in Unix seconds, failures in a row, fingerprint, rest of the record); zeros if there is none."""
     try:
-        descriptor, _ = open_own(path_of(directory, key))
+        descriptor, _ = open_own(path_of(directory, endpoint_key(settings.endpoint)))
     except (OSError, Unreadable):
-        return 0.0, 0, b""
+        return 0.0, 0, "", b""
     try:
         text = os.read(descriptor, 4096)
     finally:
         os.close(descriptor)
     head, comma, rest = text.partition(b',"status":')
     until, _, failures = head.removeprefix(b'{"until":').partition(b',"failures":')
+    failures, _, config = failures.partition(b',"config":"')
     if not comma or not failures.isdigit() or len(failures) > 9 or not until.replace(b".", b"", 1).isdigit():
-        return 0.0, 0, b""
-    return float(until), int(failures), rest
+        return 0.0, 0, "", b""
+    return float(until), int(failures), config[:16].decode("latin-1"), rest
 
 
-def note_failure(directory: str, key: str, status: int, error: str, is_misplaced: bool = False) -> None:
-    """Tell the others not to wait for this endpoint: twice as long as the last time, jittered. Raises OSError."""
-    from monitor_auto.boot.encode import encode
+def note_failure(
+    directory: str, settings: "Any", status: int, error: str, is_misplaced: bool, retry_after_seconds: float
+) -> None:
+    """Tell the others not to wait for this endpoint: twice as long as the last time, jittered; as long as it has asked
+    for, if it has. Raises OSError.
+    """
+    from monitor_auto.boot import encode
 
-    until, failures, _ = read(directory, key)
+    until, failures, config, _ = read(directory, settings)
     now = time.time()
-    record = b"%d," % status + b'"error":' + encode(error).encode() + b"}\n"
-    if failures and until > now + FIRST_SECONDS * (1 + _JITTER):
+    record = b"%d," % status + b'"error":' + encode.encode(error).encode() + b"}\n"
+    if failures and until > now + FIRST_SECONDS * (1 + _JITTER) and config == fingerprint(settings):
         return
     seconds = MISPLACED_SECONDS if is_misplaced else min(FIRST_SECONDS * 2 ** min(failures, 16), LONGEST_SECONDS)
-    _write(directory, key, now + seconds * (1 - _JITTER + 2 * _JITTER * os.urandom(1)[0] / 255), failures + 1, record)
+    seconds = max(seconds * (1 - _JITTER + 2 * _JITTER * os.urandom(1)[0] / 255), retry_after_seconds)
+    _write(directory, settings, now + seconds, failures + 1, record)
 
 
 def note_success(directory: str, key: str) -> None:
@@ -77,6 +98,7 @@ def note_success(directory: str, key: str) -> None:
     remove(path_of(directory, key))
 
 
-def _write(directory: str, key: str, until: float, failures: int, record: bytes) -> None:
-    head = b'{"until":%.3f,"failures":%d,"status":' % (until, failures)
-    write_whole(path_of(directory, key), head + record)
+def _write(directory: str, settings: "Any", until: float, failures: int, record: bytes) -> None:
+    head = b'{"until":%.3f,"failures":%d,"config":"%s","status":'
+    data = head % (until, failures, fingerprint(settings).encode()) + record
+    write_whole(path_of(directory, endpoint_key(settings.endpoint)), data)

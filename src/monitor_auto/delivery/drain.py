@@ -18,12 +18,12 @@ from typing import Any
 from monitor_auto.boot import guard, parsing
 from monitor_auto.boot.formats import endpoint_key
 
-from . import answers, breaker, claims
-from .batches import batches, body, settle
-from .exchange import NoAnswer
+from . import claims
+from .batches import batches
 from .lines import OutOfTime, read_lines
 from .native import Transport
 from .segments import Line, Segment, Unreadable, open_own, read_header, sessions, split_name
+from .sending import Sending
 
 REQUEST_SECONDS = 30.0
 _REQUIRED: dict[str, Any] = {
@@ -42,6 +42,8 @@ class Outcome:
     """What a drain did. `why` says why something is left ("" when nothing is); `running` counts sessions that live."""
 
     delivered: int = 0
+    rejected: int = 0
+    dropped: int = 0
     aside: int = 0
     left: int = 0
     running: int = 0
@@ -94,15 +96,24 @@ class Drain:
     def drain_directory(self, directory: str, transport: Transport) -> bool:
         """Deliver one spool's dead sessions; return whether there may be more: some end while others are delivered."""
         guard.use_directory(directory)
-        before = self.outcome.delivered
-        for batch in batches(self.lines(directory), self.settings.batch_size):
-            if self.outcome.why or not self.deliver(batch, transport, directory):
-                return False
+        sending = Sending(self.settings, directory, lambda data: transport.post(data, self.request_deadline()))
+        try:
+            for batch in batches(self.lines(directory), self.settings.batch_size):
+                if not self.deliver(batch, sending):
+                    return False
+                self.release()
+                if time.monotonic() > self.deadline:
+                    raise OutOfTime
             self.release()
-            if time.monotonic() > self.deadline:
-                raise OutOfTime
-        self.release()
-        return self.outcome.delivered > before
+            return sending.delivered > 0
+        finally:
+            self.outcome.delivered += sending.delivered
+            self.outcome.rejected += sending.rejected
+            self.outcome.dropped += sending.dropped
+
+    def request_deadline(self) -> float:
+        """Return when the next request must be answered."""
+        return min(self.deadline, time.monotonic() + REQUEST_SECONDS)
 
     def lines(self, directory: str) -> Iterator[Line]:
         """Yield the lines of all sessions that this process gets a claim of."""
@@ -112,35 +123,16 @@ class Drain:
                 self.claims.append(claim)
                 yield from claim.lines(self.settings, numbers, self.deadline, is_event)
 
-    def deliver(self, batch: list[Line], transport: Transport, directory: str) -> bool:
-        """Send one batch and note the answer; return whether it was taken."""
-        data = body(batch)
-        if data and not self.is_taken(data, transport, directory):
-            return False
-        good = settle(batch)
-        self.outcome.delivered += good
-        self.outcome.aside += len(batch) - good
-        self.bytes_done += sum(len(line.text) + 1 for line in batch)
-        if self.on_progress is not None:
-            self.on_progress(self.bytes_done, self.bytes_in_all)
-        return True
-
-    def is_taken(self, data: bytes, transport: Transport, directory: str) -> bool:
-        """Send one body; say why when it is not delivered, to the user and to the other processes."""
-        try:
-            answer = transport.post(data, min(self.deadline, time.monotonic() + REQUEST_SECONDS))
-        except NoAnswer as error:
-            self.outcome.why = f"no answer from {self.settings.endpoint.partition('?')[0]}: {error}"
-            guard.call("breaker", breaker.note_failure, directory, self.key, 0, str(error))
-            return False
-        verdict = answers.meaning(answer.status, answer.content_type, answer.body)
-        if verdict == answers.DELIVERED:
-            guard.call("breaker", breaker.note_success, directory, self.key)
-            return True
-        self.outcome.why = answers.explain(verdict, answer.status)
-        is_misplaced = verdict == answers.MISPLACED
-        guard.call("breaker", breaker.note_failure, directory, self.key, answer.status, self.outcome.why, is_misplaced)
-        return False
+    def deliver(self, batch: list[Line], sending: Sending) -> bool:
+        """Send one batch, and say how far we are; return whether to go on."""
+        is_settled = sending.send(batch)
+        self.outcome.why = "" if is_settled else why_left(self.settings, sending.why)
+        if is_settled:
+            self.outcome.aside += sum(bool(line.fault) for line in batch)
+            self.bytes_done += sum(len(line.text) + 1 for line in batch)
+            if self.on_progress is not None:
+                self.on_progress(self.bytes_done, self.bytes_in_all)
+        return is_settled
 
     def release(self, everything: bool = False) -> None:
         """Let go of the claims whose events all got through, or of all."""
@@ -162,6 +154,11 @@ class Drain:
                     self.outcome.running += bool(numbers)
         if self.outcome.left and not self.outcome.why:
             self.outcome.why = "not every segment could be read"
+
+
+def why_left(settings: Any, why: str) -> str:
+    """Return the reason with the address, where there was no answer to speak for itself."""
+    return why if "answered" in why else f"no answer from {settings.endpoint.partition('?')[0]}: {why}"
 
 
 def is_event(line: bytes) -> bool:

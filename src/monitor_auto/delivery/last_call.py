@@ -10,12 +10,12 @@ import os
 import time
 
 from monitor_auto.boot import notes
-from monitor_auto.boot.formats import endpoint_key
 
-from . import answers, exchange
-from .batches import batches, body, settle
+from . import exchange
+from .batches import batches
 from .lines import OutOfTime
 from .segments import Line, Segment, Unreadable, remove, sessions, tree_of
+from .sending import Sending
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def deliver_at_exit(
     finally:
         sender.close()
         call.release()
-    return call.delivered
+    return call.sending.delivered
 
 
 def deliver_now(
@@ -114,21 +114,20 @@ class Call:
         deadline: float,
         send: "Callable[[bytes], exchange.Answer]",
     ) -> None:
-        self.settings, self.directory, self.base, self.deadline, self.send = settings, directory, base, deadline, send
-        self.key = endpoint_key(settings.endpoint)
-        self.delivered = 0
-        self.is_known_away = True
+        self.settings, self.directory, self.base, self.deadline = settings, directory, base, deadline
+        self.sending = Sending(settings, directory, send, deadline)
+        self.key = self.sending.key
         self.others: dict[str, list[int]] = {}
         self.claims: list[Claim] = []
 
     def is_away(self) -> bool:
         """Return whether the endpoint failed so recently that this process must not wait for it."""
         if self.directory is None or not os.path.lexists(f"{self.directory}/{self.key}.away"):
-            self.is_known_away = False
+            self.sending.is_known_away = False
             return False
         from . import breaker
 
-        return breaker.is_away(self.directory, self.key, self.settings.exit_timeout_seconds + 1)
+        return breaker.is_away(self.directory, self.settings, self.settings.exit_timeout_seconds + 1)
 
     def deliver_and_release(self, sealed_through: int, memory_lines: list[bytes]) -> bool:
         """Deliver own and children's events while the session lives on."""
@@ -205,7 +204,7 @@ class Call:
         """Send lines in batches until they, the time or the collector's patience end; return whether all passed."""
         try:
             for batch in batches(lines, self.settings.batch_size):
-                if not self.deliver_batch(batch):
+                if not self.sending.send(batch):
                     return False
                 del memory_lines[: sum(line.segment is None for line in batch)]
                 most -= 1
@@ -214,42 +213,6 @@ class Call:
         except OutOfTime:
             return False
         return True
-
-    def deliver_batch(self, batch: list[Line]) -> bool:
-        """Send one batch and note the answer before anything else is sent."""
-        data = body(batch)
-        verdict = answers.DELIVERED
-        if data:
-            verdict = self.exchange(data)
-        if verdict == answers.DELIVERED:
-            self.delivered += settle(batch)
-        return verdict == answers.DELIVERED
-
-    def exchange(self, data: bytes) -> str:
-        """Send one body; return what the answer means, after telling the other processes of a failure."""
-        try:
-            answer = self.send(data)
-        except exchange.NoAnswer as error:
-            if time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
-                self.tell_failure(0, str(error), False)
-            return answers.LATER
-        verdict = answers.meaning(answer.status, answer.content_type, answer.body)
-        if verdict != answers.DELIVERED:
-            self.tell_failure(answer.status, answers.explain(verdict, answer.status), verdict == answers.MISPLACED)
-        elif self.is_known_away and self.directory is not None:
-            self.is_known_away = False
-            from . import breaker
-
-            breaker.note_success(self.directory, self.key)
-        return verdict
-
-    def tell_failure(self, status: int, error: str, is_misplaced: bool) -> None:
-        """Write down that this endpoint does not answer as a collector should."""
-        notes.debug("delivery failed: " + error)
-        if self.directory is not None:
-            from . import breaker
-
-            breaker.note_failure(self.directory, self.key, status, error, is_misplaced)
 
     def release(self) -> None:
         """Let go of all claims; those whose events all got through are deleted."""

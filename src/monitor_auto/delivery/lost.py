@@ -6,7 +6,6 @@ Runs under a claim, before the session's events are delivered; what is written i
 import os
 import time
 
-from monitor_auto.boot import stdlib
 from monitor_auto.boot.encode import encode
 from monitor_auto.boot.formats import timestamp
 
@@ -100,7 +99,7 @@ def last_event(descriptor: int, size: int) -> bytes:
 
 def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
     """Return the lines to write: the death by a signal, if a native stack shows one, then `session.lost`."""
-    last = parse(remains.last_line) if remains.last_line else {}
+    last = strict.parse(remains.last_line.decode()) if remains.last_line else {}
     source = last.get("source") or {"sdk": "python", "platform": settings.platform}
     session = last.get("session") or {"id": session_id(claim.base), "started": timestamp(started(claim.base))}
     sequence = _sequence(last)
@@ -166,27 +165,6 @@ def append(segment: Segment, data: bytes) -> None:
         os.utime(segment.path, (time.time(), facts.st_mtime))  # age counts from what the session wrote
     finally:
         os.close(descriptor)
-
-
-class _Decoding:
-    """What the C scanner of `_json` asks its caller about."""
-
-    strict = True
-    object_hook = object_pairs_hook = parse_constant = None
-    parse_float = float
-    parse_int = str  # a number of 64,000 digits is nothing that int() takes
-
-
-def parse(line: bytes) -> "dict[str, Any]":
-    """Return the object of a line that `strict.is_event` has found good, so that no scanner has an error to raise."""
-    scanner = stdlib.load("_json")
-    if scanner is None:
-        from json import loads  # an interpreter without the C scanner
-
-        value: dict[str, Any] = loads(line)
-    else:
-        value, _ = scanner.make_scanner(_Decoding())(line.decode(), 0)
-    return value
 
 
 def started(base: str) -> float:

@@ -6,6 +6,12 @@ The C scanner of `_json` would be faster, but it imports `json.decoder` to raise
 
 from __future__ import annotations
 
+from monitor_auto.boot import stdlib
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from typing import Any
+
 MAX_DEPTH = 64
 _REQUIRED = (b'"type":', b'"name":', b'"timestamp":', b'"event_id":', b'"source":{', b'"session":{')
 _AFTER_BACKSLASH = frozenset('"\\/bfnrtu')
@@ -38,6 +44,27 @@ def is_json_object(text: str) -> bool:
         if not stack:
             return place == len(tokens) - 1
     return False
+
+
+class _Decoding:
+    """What the C scanner of `_json` asks its caller about."""
+
+    strict = True
+    object_hook = object_pairs_hook = parse_constant = None
+    parse_float = float
+    parse_int = str  # a number of 64,000 digits is nothing that int() takes
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return the object of a text that `is_json_object` has found good, so that no scanner has an error to raise."""
+    scanner = stdlib.load("_json")
+    if scanner is None:
+        from json import loads  # an interpreter without the C scanner
+
+        value: dict[str, Any] = loads(text)
+    else:
+        value, _ = scanner.make_scanner(_Decoding())(text, 0)
+    return value
 
 
 def _next(expect: str, token: str, stack: list[str]) -> str:

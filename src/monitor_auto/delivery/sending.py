@@ -1,0 +1,122 @@
+"""Sends one batch and does what the answer asks for: note it, halve the batch, drop an event, or tell the others.
+
+Runs at exit, in flush and in commands. Guarantees:
+- An answer is noted in the spool before anything else is sent.
+- Only what will never be taken is dropped, one event at a time, and each drop is counted in the ledger with its reason.
+- A failure is told to the other processes once, with the time for which the collector wants to be left alone.
+"""
+
+import time
+
+from monitor_auto.boot import guard, notes
+from monitor_auto.boot.formats import endpoint_key
+
+from . import answers
+from .batches import body, settle
+from .exchange import Answer, NoAnswer
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .segments import Line
+
+
+class Sending:
+    """One process's sending to one endpoint, for the segments of one spool (None: what it sends is in memory only).
+
+    `delivered`, `rejected` and `dropped` count events; `why` says why nothing more is sent ("" while all is well).
+    """
+
+    def __init__(
+        self,
+        settings: "Any",
+        directory: "str | None",
+        post: "Callable[[bytes], Answer]",
+        deadline: float = float("inf"),
+    ) -> None:
+        """`deadline` is on the clock of `time.monotonic()`: behind it no answer is our own fault."""
+        self.settings, self.directory, self.post, self.deadline = settings, directory, post, deadline
+        self.key = endpoint_key(settings.endpoint)
+        self.delivered = self.rejected = self.dropped = 0
+        self.why = ""
+        self.is_known_away = True
+
+    def send(self, batch: "list[Line]") -> bool:
+        """Send a batch; return whether all of it is settled. Raises OSError when the spool cannot be written."""
+        good = [line for line in batch if not line.fault]
+        if not good:
+            settle(batch)
+            return True
+        verdict, answer = self.exchange(batch)
+        if verdict == answers.DELIVERED:
+            self.on_delivered(batch, good, answer)
+            return True
+        if verdict != answers.REFUSED:
+            return False
+        if len(good) > 1:
+            middle = batch.index(good[len(good) // 2])
+            return self.send(batch[:middle]) and self.send(batch[middle:])
+        self.drop(batch, good[0], answer)
+        return True
+
+    def exchange(self, batch: "list[Line]") -> "tuple[str, Answer | None]":
+        """Send one body; return what the answer means and the answer."""
+        try:
+            answer = self.post(body(batch))
+        except NoAnswer as error:
+            if time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
+                self.fail(0, str(error), False, 0.0)
+            self.why = str(error)
+            return answers.LATER, None
+        verdict = answers.meaning(answer.status, answer.content_type, answer.body)
+        if verdict in (answers.MISPLACED, answers.LATER):
+            seconds = answers.retry_after(answer.retry_after, answer.body)
+            self.fail(answer.status, answers.explain(verdict, answer.status), verdict == answers.MISPLACED, seconds)
+        return verdict, answer
+
+    def on_delivered(self, batch: "list[Line]", good: "list[Line]", answer: "Answer | None") -> None:
+        """Note a success, and what a 207 says of single events."""
+        taken = settle(batch)
+        if answer is not None and answer.status == answers.PARTLY:
+            refused = [(index, text) for index, text in answers.rejected(answer.body) if index < len(good)]
+            for index, text in refused:
+                notes.debug(f"the collector rejected {name_of(good[index])}: {text}")
+            if refused:
+                notes.ledger("rejected", reason="the collector answered 207", count=len(refused))
+            taken -= len(refused)
+            self.rejected += len(refused)
+        self.delivered += taken
+        if self.is_known_away and self.directory is not None:
+            self.is_known_away = False
+            from . import breaker
+
+            guard.call("breaker", breaker.note_success, self.directory, self.key)
+
+    def drop(self, batch: "list[Line]", line: "Line", answer: "Answer | None") -> None:
+        """Give up the one event that will never be taken."""
+        settle(batch)
+        self.dropped += 1
+        status = answer.status if answer is not None else 0
+        notes.ledger("dropped", reason=f"the collector answered {status} to this event alone", count=1)
+        notes.debug(f"dropped {name_of(line)}: the collector answered {status} to it alone")
+
+    def fail(self, status: int, error: str, is_misplaced: bool, retry_after_seconds: float) -> None:
+        """Write down that this endpoint does not answer as a collector should."""
+        self.why = error
+        notes.debug("delivery failed: " + error)
+        if self.directory is not None:
+            from . import breaker
+
+            seconds = retry_after_seconds
+            guard.call(
+                "breaker", breaker.note_failure, self.directory, self.settings, status, error, is_misplaced, seconds
+            )
+
+
+def name_of(line: "Line") -> str:
+    """Return the name and id of an event, for the debug log."""
+    name = line.text.partition(b'"name":"')[2].partition(b'"')[0]
+    event_id = line.text.partition(b'"event_id":"')[2].partition(b'"')[0]
+    return f"{name.decode('utf-8', 'replace')} ({event_id.decode('utf-8', 'replace')})"
