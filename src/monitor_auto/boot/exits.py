@@ -71,10 +71,15 @@ def on_exec(args, kwargs):
     Should it fail all the same, the next thing that is recorded takes the end back.
     """
     path = kwargs.get("path", args[0] if args else None)
-    if not isinstance(path, int) and not os.access(path, os.X_OK):
-        return
-    if end("exec", None):
+    if can_start(path) and end("exec", None):
         recorder.wake = resume
+
+
+def can_start(path):
+    """False for what is certainly no program: the call is going to raise."""
+    if isinstance(path, (str, bytes)):
+        return "\0" not in os.fsdecode(path) and os.access(path, os.X_OK)
+    return isinstance(path, int) or hasattr(path, "__fspath__")
 
 
 def resume():
