@@ -27,7 +27,7 @@ COLD = (
     "stdlib",
     "forked",
 )
-COLDER = ("arrivals", "handover", "inherited", "parsing", "undoing")
+COLDER = ("arrivals", "handover", "inherited", "parsing", "terminating", "undoing")
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
 _is_started = False

@@ -40,6 +40,8 @@ def start_process(overrides):
     signals.install()
     endings.install()
     targets.install(settings)
+    if settings.term_timeout_seconds:
+        guard.late("terminating", "install")
     if role != "forkserver":
         start_session(settings, _lineage, role or "exec")
     elif _lineage:  # no session itself: its workers are, and their parent is who asked for them

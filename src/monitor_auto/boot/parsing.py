@@ -18,6 +18,7 @@ def parse(settings, values):
     settings.batch_size = max(1, int(_quantity(values, "MONITOR_BATCH_SIZE", settings.batch_size, _BYTES, problems)))
     default = settings.exit_timeout_seconds
     settings.exit_timeout_seconds = _quantity(values, "MONITOR_EXIT_TIMEOUT", default, _SECONDS, problems)
+    settings.term_timeout_seconds = _quantity(values, "MONITOR_TERM_TIMEOUT", 0.0, _SECONDS, problems)
     settings.propagate = values.get("MONITOR_PROPAGATE", "1").strip().lower() not in ("0", "false")
     settings.redact = [pattern for pattern in values.get("MONITOR_REDACT", "").split(",") if pattern.strip()]
     if settings.redact:
