@@ -9,7 +9,7 @@ from _thread import allocate_lock
 
 from . import endings, recorder, repairs
 
-_flushing = allocate_lock()
+flushing = allocate_lock()
 
 
 def deliver():
@@ -30,14 +30,14 @@ def flush(timeout):
     segment.check()
     if settings.scheme == "local":
         return True
-    if not _flushing.acquire(True, max(timeout, 0)):
+    if not flushing.acquire(True, max(timeout, 0)):
         return False
     try:
         last = repairs.turn(segment)
         lines, segment.queue = [line.rstrip(b"\n") for line in segment.queue], []
         return last_call().deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
     finally:
-        _flushing.release()
+        flushing.release()
 
 
 def close():

@@ -1,0 +1,211 @@
+"""Makes a segment smaller, or one segment of many small ones. Runs where the bounds of a spool are kept.
+
+Guarantees:
+- Builtin modules only; one chunk of lines is held, whatever the size of the files.
+- What is left out is left out by a rename: a death at any moment leaves the old segment or the new one. A death in
+  between may repeat events (with the `event_id` they had) and loses none.
+- A rewritten segment of a dead session is marked `merged` in its header: what became of the session has been written
+  before, so that dropping its `session.end` makes no `session.lost` of it.
+"""
+
+import os
+import time
+
+from .claims import Claim, field
+from .lines import is_whole
+from .segments import HEADER, WRITE, Line, Segment, Unreadable, open_own, read_header, remove
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from typing import Any
+
+KINDS = ("metric", "event", "lifecycle", "error")
+"""The types of events in the order in which they are dropped."""
+_BUFFER_BYTES = 256 * 1024
+
+
+class Writer:
+    """A segment in the making: `add` lines, then `finish` or `abandon`."""
+
+    def __init__(self, model: Segment, number: int, is_merged: bool) -> None:
+        """`model` is a segment of the same session. Raises OSError, Unreadable."""
+        header = header_line(model)
+        self.path = Segment(model.directory, model.base, number).path
+        self.temporary = f"{self.path}.{os.getpid()}.tmp"
+        remove(self.temporary)
+        self.descriptor = os.open(self.temporary, WRITE | os.O_EXCL, 0o600)
+        self.parts = [header_of(header, number, os.fstat(self.descriptor).st_ino, is_merged)]
+        self.held = 0
+
+    def add(self, text: bytes) -> None:
+        """Append a line. Raises OSError on a full disk."""
+        self.parts.append(text)
+        self.held += len(text)
+        if self.held > _BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        data = b"\n".join([*self.parts, b""])
+        if os.write(self.descriptor, data) != len(data):
+            raise OSError("the disk is full")
+        self.parts, self.held = [], 0
+
+    def finish(self, written: float, *stale: str) -> None:
+        """Put the segment into its place, with the age of what it holds, after deleting `stale` files."""
+        if self.parts:
+            self.flush()
+        os.utime(self.temporary, (time.time(), written))
+        for path in stale:
+            remove(path)
+        os.replace(self.temporary, self.path)
+        os.close(self.descriptor)
+        self.descriptor = -1
+
+    def abandon(self) -> None:
+        """Leave everything as it was, unless it has been put into its place."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            remove(self.temporary)
+
+
+def header_of(model: bytes, number: int, inode: int, is_merged: bool) -> bytes:
+    """Return a segment's header with another number and inode."""
+    header = model.replace(b'"inode":' + field(model, b"inode"), b'"inode":%d' % inode, 1)
+    header = header.replace(b'"number":' + field(model, b"number"), b'"number":%d' % number, 1)
+    if is_merged and b',"merged":' not in header:
+        header = HEADER + b'"merged":true,' + header[len(HEADER) :]
+    return header
+
+
+def kind_of(text: bytes) -> str:
+    """Return the type of a line that is an event."""
+    kind = text.partition(b'"type":"')[2][:10].partition(b'"')[0].decode("ascii", "replace")
+    return kind if kind in KINDS else "event"
+
+
+def header_line(segment: Segment) -> bytes:
+    """Return the header of a segment. Raises OSError, Unreadable."""
+    descriptor, _ = open_own(segment.path)
+    try:
+        return read_header(descriptor)[0]
+    finally:
+        os.close(descriptor)
+
+
+def kinds_in(segment: Segment) -> set[str]:
+    """Return the types of events that may be in a segment, a quick look: delivered ones count, too. All of them for
+    what cannot be read.
+    """
+    marks = {kind: f'"type":"{kind}"'.encode() for kind in KINDS}
+    try:
+        descriptor, facts = open_own(segment.path)
+    except (OSError, Unreadable):
+        return set(KINDS)
+    try:
+        kinds: set[str] = set()
+        held = b""
+        while len(kinds) < len(KINDS) and (chunk := os.read(descriptor, _BUFFER_BYTES)):
+            held = held[-32:] + chunk
+            kinds.update([kind for kind, mark in marks.items() if mark in held])
+        return kinds
+    finally:
+        os.close(descriptor)
+
+
+def trim(
+    segment: Segment, claim: "Claim | None", kind: str, most: int, dropped: "dict[str, int]", deadline: float
+) -> int:
+    """Rewrite a segment without what was delivered and without its oldest events of a type, as many as make `most`
+    bytes; count them in `dropped` and return by how many bytes it has shrunk.
+
+    `claim` is None for the own session, which lives on. Raises OSError, Unreadable, OutOfTime.
+    """
+    facts = os.lstat(segment.path)
+    writer = Writer(segment, segment.number, claim is not None)
+    left, count, kept = most, 0, 0
+    damaged: list[Line] = []
+    try:
+        for line in segment.read(deadline, check=claim.check if claim is not None else None):
+            if line.fault:
+                damaged.append(line)
+            elif left > 0 and kind_of(line.text) == kind:
+                left -= len(line.text) + 1
+                count += 1
+            else:
+                kept += 1
+                writer.add(line.text)
+        put_aside(damaged)
+        segment.is_finished = not kept
+        writer.finish(facts.st_mtime, segment.position_path)
+    except BaseException:
+        writer.abandon()
+        raise
+    if count:
+        dropped[kind] = dropped.get(kind, 0) + count
+    return facts.st_size - size_of(segment.path)
+
+
+def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any", deadline: float) -> int:
+    """Make one segment of what several dead sessions of one endpoint have left; return how many there were before.
+
+    The new one belongs to the first session that has something left; the others are gone when their claims are
+    released. Raises OSError, Unreadable, OutOfTime.
+    """
+    writer: Writer | None = None
+    written = 0.0
+    damaged: list[Line] = []
+    try:
+        for claim in claims:
+            for line in claim.lines(settings, numbers[claim.base], deadline, is_whole):
+                if writer is None and line.segment is not None:
+                    writer, owner = Writer(line.segment, free_number(claim, numbers[claim.base]), True), claim
+                if line.fault or writer is None:
+                    damaged.append(line)
+                else:
+                    writer.add(line.text)
+            written = max([written, *(_written(segment) for segment in claim.segments)])
+        put_aside(damaged)
+        if writer is not None:
+            writer.finish(written)
+    except BaseException:
+        if writer is not None:
+            writer.abandon()
+        raise
+    merged = [segment for claim in claims for segment in claim.segments if segment.is_read]
+    for segment in merged:
+        segment.is_finished = True
+        segment.delete()
+    if writer is not None:
+        owner.is_complete = False  # its lock stays, with the new segment
+    return len(merged)
+
+
+def free_number(claim: Claim, numbers: list[int]) -> int:
+    """Return the number of the next segment of a dead session."""
+    number = max(numbers, default=-1) + 1
+    while os.path.lexists(Segment(claim.directory, claim.base, number).path):
+        number += 1
+    return number
+
+
+def put_aside(damaged: "list[Line]") -> None:
+    """Put damaged lines where they can be looked at."""
+    if damaged:
+        from . import aside
+
+        aside.put_lines(damaged)
+
+
+def _written(segment: Segment) -> float:
+    try:
+        return os.lstat(segment.path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def size_of(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
