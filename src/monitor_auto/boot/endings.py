@@ -50,6 +50,8 @@ def on_atexit():
     guard.call("end", end_normally)
     if settings.exit_timeout_seconds and settings.scheme != "local":
         guard.late("handover", "deliver")
+    elif recorder.segment.is_keeper:
+        guard.late("handover", "keep_bounds")
 
 
 def end_normally():

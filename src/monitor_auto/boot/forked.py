@@ -5,6 +5,9 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 (`preexec_fn`) becomes a session only when it records something.
 """
 
+import sys
+from _thread import allocate_lock
+
 from . import forks, recorder, repairs
 
 
@@ -14,6 +17,9 @@ def become_child(settings, lineage, frame):
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
         recorder.segment.start(None)
+    handover = sys.modules.get(__package__ + ".handover")
+    if handover is not None:
+        handover.flushing = allocate_lock()  # a thread of the parent may have held it
 
     def wake():
         forks.start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")

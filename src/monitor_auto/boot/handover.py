@@ -16,12 +16,23 @@ def deliver():
     """Send what can be sent now; a session whose parent lives leaves it to the parent."""
     settings, segment = recorder.settings, recorder.segment
     segment.check()
-    if settings.scheme == "local" or not settings.exit_timeout_seconds or has_living_parent():
+    if settings.scheme == "local" or not settings.exit_timeout_seconds:
+        keep_bounds()
+        return
+    if has_living_parent():
         return
     directory = segment.directory
     last = seal(segment) if directory else -1
-    lines, segment.queue = [line.rstrip(b"\n") for line in segment.queue], []
+    lines = [line.rstrip(b"\n") for line in take_queue(segment)]
     last_call().deliver_at_exit(settings, directory, segment.base, last, lines)
+    keep_bounds()
+
+
+def keep_bounds():
+    """Look after the spool's bounds, if it may be full and this session is the one in some that does."""
+    segment = recorder.segment
+    if segment.is_keeper and segment.directory is not None:
+        repairs.keep_bounds(segment)
 
 
 def flush(timeout):
@@ -34,10 +45,21 @@ def flush(timeout):
         return False
     try:
         last = repairs.turn(segment)
-        lines, segment.queue = [line.rstrip(b"\n") for line in segment.queue], []
-        return last_call().deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+        lines = [line.rstrip(b"\n") for line in take_queue(segment)]
+        try:
+            return last_call().deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+        finally:
+            segment.queue[:0] = [line + b"\n" for line in lines]
+            segment.queue_bytes += sum(map(len, lines)) + len(lines)
     finally:
         flushing.release()
+
+
+def take_queue(segment):
+    """Take the lines that no disk has taken out of the segment's memory."""
+    lines, segment.queue = segment.queue, []
+    segment.queue_bytes -= sum(map(len, lines))
+    return lines
 
 
 def close():

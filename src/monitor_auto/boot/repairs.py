@@ -10,7 +10,7 @@ import sys
 import time
 
 from . import guard, notes, parsing
-from .spool import MAX_SEGMENT_BYTES, facts_of, write_all
+from .spool import CROWDED_BYTES, MAX_SEGMENT_BYTES, facts_of
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
@@ -19,29 +19,35 @@ RETRY_SECONDS = 5.0
 def append_carefully(segment, line):
     """Queue a line, then repair what is broken and write the queue."""
     keep(segment, line)
-    if segment.busy.acquire(False):
+    while segment.busy.acquire(False):
         try:
-            if is_ours(segment) or reopen(segment):
-                drain(segment)
+            is_done = (is_ours(segment) or reopen(segment)) and drain(segment)
         finally:
             segment.busy.release()
+        if not (is_done and segment.queue):  # else another thread came between the last look and the release
+            break
 
 
 def check(segment):
     """Put right what is wrong with a segment's files, and rotate a long one."""
     if not segment.busy.acquire(False):
         return
+    is_full = False
     try:
         if not is_ours(segment):
             if reopen(segment):
                 drain(segment)
         elif not is_live_ours(segment):
             segment.take_lock(segment.directory)
-        elif os.fstat(segment.fd).st_size > MAX_SEGMENT_BYTES:
+        elif os.fstat(segment.fd).st_size > segment.max_bytes:
             segment.begin(segment.directory)
-            guard.call("bounds", keep_bounds, segment)
+            is_full = True
+    except OSError as error:  # a full disk, no descriptors: the next check tries again
+        notes.debug("segment not put right: " + str(error))
     finally:
         segment.busy.release()
+    if is_full:
+        guard.call("bounds", keep_bounds, segment)
 
 
 def open_anywhere(segment):
@@ -49,7 +55,10 @@ def open_anywhere(segment):
     settings = segment.settings
     for directory in (settings.spool_directory, *parsing.fallback_directories()):
         try:
-            return os.path.isabs(directory) and segment.open_in(private_directory(directory))
+            if os.path.isabs(directory):
+                directory = private_directory(directory)
+                segment.is_keeper = os.lstat(directory).st_size > CROWDED_BYTES and segment.base[-1] == "0"
+                return segment.open_in(directory)
         except OSError as error:
             notes.debug("spool " + directory + " cannot be used: " + str(error))
     segment.fd, segment.inode = -1, 0
@@ -69,14 +78,15 @@ def is_live_ours(segment):
 
 
 def reopen(segment):
-    """Open a further segment; what an unlinked one held is written again. False where no directory takes it."""
+    """Open a further segment; what an unlinked one held goes before the queue. False where no directory takes it."""
     if time.monotonic() < segment.next_try or segment.session is None:
         return False
-    rescued = rescue(segment)
+    rescued = rescue(segment).splitlines(True)
     if not segment.open():
         segment.next_try = time.monotonic() + RETRY_SECONDS
         return False
-    write_all(segment.fd, rescued)
+    segment.queue[:0] = rescued
+    segment.queue_bytes += sum(map(len, rescued))
     return True
 
 
@@ -91,21 +101,23 @@ def keep(segment, line):
 
 
 def drain(segment):
-    """Write the queue, oldest first; what the disk does not take stays."""
+    """Write the queue, oldest first; what the disk does not take stays. True when all of it is written."""
     while segment.queue:
-        line = segment.queue[0]
+        line = segment.queue.pop(0)  # off the list first: `keep` of another thread may take lines out meanwhile
         data = b"\n" + line if segment.is_torn else line
         try:
             written = os.write(segment.fd, data)
         except OSError:
-            return
+            written = 0
         segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
         if written < len(data):
-            return
-        segment.queue_bytes -= len(segment.queue.pop(0))
+            segment.queue.insert(0, line)
+            return False
+        segment.queue_bytes -= len(line)
     if segment.dropped:
         dropped, segment.dropped = segment.dropped, 0
         guard.call("ledger", _tell_dropped, dropped)
+    return True
 
 
 def rescue(segment):

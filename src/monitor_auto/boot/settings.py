@@ -36,7 +36,10 @@ def make(values):
     settings.app_version = get("MONITOR_APP_VERSION") or None
     settings.platform = get("MONITOR_PLATFORM") or _PLATFORMS.get(sys.platform, sys.platform)
     settings.debug = get("MONITOR_DEBUG") or None
-    settings.spool_directory = get("MONITOR_SPOOL_DIR") or default_directory()
+    settings.spool_directory = directory = get("MONITOR_SPOOL_DIR") or default_directory()
+    if directory[:1] != "/":  # the program may change its folder
+        directory = os.path.expanduser(directory)
+        settings.spool_directory = directory if directory[:1] == "~" else os.path.abspath(directory)
     seconds = get("MONITOR_EXIT_TIMEOUT", "3")
     settings.exit_timeout_seconds = float(seconds) if seconds in ("0", "1", "2", "3", "5", "10") else 3.0
     if not _PLAIN.issuperset(values) or seconds != str(int(settings.exit_timeout_seconds)):

@@ -19,6 +19,8 @@ from .formats import endpoint_key, quote
 SEGMENT_FORMAT = 1
 MAX_SEGMENT_BYTES = 4 << 20
 HIGHEST_DESCRIPTOR = 4096
+CROWDED_BYTES = 32 << 10
+"""The size of a folder with some hundred files: then one session in 16 looks after the spool's bounds when it ends."""
 LOW_DESCRIPTOR = 512
 """Below this a daemon's closing loop may reach, so the file is looked at before every write."""
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -34,6 +36,10 @@ class Segment:
         self.on_live_file = on_live_file
         self.key = endpoint_key(settings.endpoint)
         self.fd = self.live_fd = -1
+        self.max_bytes = settings.spool_limit_bytes >> 3
+        if self.max_bytes > MAX_SEGMENT_BYTES:
+            self.max_bytes = MAX_SEGMENT_BYTES
+        self.is_keeper = False
         self.start(None)
 
     def start(self, session):
@@ -54,8 +60,10 @@ class Segment:
     def check(self):
         """Look whether both files are still ours, and rotate a long segment. Once a second, not for every event."""
         facts, live = facts_of(self.fd, self.inode), facts_of(self.live_fd, self.live_inode)
-        if not (facts and live and facts.st_nlink and live.st_nlink) or facts.st_size > MAX_SEGMENT_BYTES:
+        if not (facts and live and facts.st_nlink and live.st_nlink) or facts.st_size > self.max_bytes:
             cold("repairs").check(self)
+        elif facts.st_size > self.max_bytes >> 5:
+            self.is_keeper = True
 
     def open(self):
         """Open a (new) segment in the first directory that takes it. False where none does."""
@@ -63,6 +71,7 @@ class Segment:
             directory = self.settings.spool_directory
             facts = os.lstat(directory)
             if facts.st_mode == 0o040700 and facts.st_uid == os.geteuid():
+                self.is_keeper = facts.st_size > CROWDED_BYTES and self.base[-1] == "0"
                 return self.open_in(directory)
         except (OSError, AttributeError):  # not there yet, not ours, full; a system without users
             pass
@@ -79,10 +88,17 @@ class Segment:
     def take_lock(self, directory):
         """Create and lock the `.live` file: from here on this session counts as alive."""
         for _ in range(8):
-            fd = os.open(directory + "/" + self.base + ".live", _FLAGS, 0o600)
+            try:
+                fd = os.open(directory + "/" + self.base + ".live", _FLAGS, 0o600)
+            except FileExistsError:  # the program has closed our descriptor, and with it the lock has gone
+                fd = os.open(directory + "/" + self.base + ".live", _FLAGS & ~os.O_EXCL, 0o600)
             fd = raise_descriptor(fd, self.live_fd if facts_of(self.live_fd, self.live_inode) else -1)
             if hasattr(os, "lockf"):  # on Windows the open file itself has to do
-                os.lockf(fd, os.F_TLOCK, 0)
+                try:
+                    os.lockf(fd, os.F_TLOCK, 0)
+                except OSError:  # somebody delivers us as dead; a file system without locks
+                    os.close(fd)
+                    raise
             facts = os.fstat(fd)
             self.live_fd, self.live_inode = fd, facts.st_ino
             if facts.st_nlink:  # else somebody took it for an orphan between its creation and the lock

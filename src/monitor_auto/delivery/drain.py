@@ -18,7 +18,7 @@ from typing import Any
 from monitor_auto.boot import guard, parsing
 from monitor_auto.boot.formats import endpoint_key
 
-from . import claims
+from . import bounds, claims
 from .batches import batches
 from .lines import OutOfTime, read_lines
 from .native import Transport
@@ -89,6 +89,7 @@ class Drain:
             self.outcome.why = f"the spool cannot be used: {error}"
         finally:
             self.release(everything=True)
+        self.keep_bounds()
         self.count_the_rest()
         self.outcome.seconds = round(time.monotonic() - begin, 3)
         return self.outcome
@@ -139,6 +140,12 @@ class Drain:
         for claim in [claim for claim in self.claims if everything or claim.is_settled()]:
             self.claims.remove(claim)
             guard.call("release", claim.release)
+
+    def keep_bounds(self) -> None:
+        """Bring every spool back into its bounds: nobody waits here, so for as long as it takes."""
+        for directory in self.outcome.directories:
+            guard.use_directory(directory)
+            guard.call("bounds", bounds.enforce, self.settings, directory, "", self.deadline - time.monotonic())
 
     def count_the_rest(self) -> None:
         """Count the events that stay in dead sessions, and the sessions that live or that others deliver just now."""
