@@ -37,7 +37,8 @@ LAYERS = {
     "__init__": layer("api", others=set()),
     "__main__": layer("cli", others={"sys"}),
     "boot": layer("boot", others=BUILTIN),
-    "api": layer("boot", others=BUILTIN | ANNOTATIONS),
+    "api": layer("boot", "awaiting", others=BUILTIN | ANNOTATIONS),
+    "awaiting": layer("boot", others=BUILTIN | ANNOTATIONS),
     "delivery": layer("boot", "delivery", others=BUILTIN | {"__future__"}),
     # Runs in `monitor-auto flush` only, never in a program of somebody else's.
     "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),

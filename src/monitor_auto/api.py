@@ -10,16 +10,26 @@ from __future__ import annotations
 import time
 
 from . import boot
-from .boot import cleaning, guard, notes, recorder, recording
+from .boot import cleaning, guard, notes, patches, recorder, recording
 from .boot.recorder import ERROR, EVENT, METRIC
 from .boot.session import describe
 from .boot.settings import endpoint_parts
 
+CO_COROUTINE = 0x80
+"""Of `code.co_flags`: inspect.CO_COROUTINE, 3.10 to 3.15."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeVar, cast
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+else:
+
+    def cast(kind, value):
+        """Do what typing.cast does, which is nothing, without importing typing."""
+        return value
 
 
 class SessionFacts:
@@ -116,8 +126,9 @@ class Monitor(metaclass=_MonitorType):
 
     @staticmethod
     def span(name: str, data: Mapping[str, Any] | None = None) -> Span:
-        """Return a context manager, sync and async, that records one event with `duration_ms` when it is left, and the
-        error if it is left by one."""
+        """Return what times a piece of work, and records one event with `duration_ms` when it is over, and the error if
+        it ended with one: a context manager, sync and async, and a decorator of functions and coroutine functions.
+        """
         return Span(name, data)
 
     @staticmethod
@@ -127,6 +138,15 @@ class Monitor(metaclass=_MonitorType):
         if recorder.session is None:
             return True
         return bool(guard.late("handover", "flush", float(timeout)))
+
+    @staticmethod
+    async def aflush(timeout: float = 3.0) -> bool:
+        """Deliver now as `flush` does, on a thread of its own, so that the event loop goes on. asyncio and trio."""
+        if recorder.session is None:
+            return True
+        from .awaiting import on_a_thread
+
+        return bool(await on_a_thread(lambda: Monitor.flush(timeout)))
 
     @staticmethod
     def close() -> None:
@@ -154,6 +174,23 @@ class Span:
     ) -> None:
         if recorder.session is not None:
             guard.call("Monitor.span", self._leave, error)
+
+    def __call__(self, function: Function) -> Function:
+        """Decorate a function: every call is timed for itself. A coroutine function stays one."""
+        if getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+
+            async def spanned(*args: Any, **kwargs: Any) -> Any:
+                with Span(self._name, self._data):
+                    return await function(*args, **kwargs)
+
+        else:
+
+            def spanned(*args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+                with Span(self._name, self._data):
+                    return function(*args, **kwargs)
+
+        patches.disguise(spanned, function)
+        return cast("Function", spanned)
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
