@@ -78,6 +78,23 @@ def test_death_without_an_end_is_told_by_the_next_flush(children: Children, coll
     assert not list(done.spool.glob("*.live"))
 
 
+def test_session_whose_id_looks_like_a_card_number_keeps_it(children: Children, collector: Collector) -> None:
+    """One id in some hundreds does; its death would belong to no session."""
+    done = children.run("import os; os.kill(os.getpid(), 15)", endpoint=collector.url)
+    (old,) = [header["session"] for header in done.headers]
+    new = old[:15] + "abc-8123-456789012357"
+    for path in done.spool.iterdir():
+        with path.open("r+b") as file:  # in place: a segment knows its inode
+            data = file.read().replace(old.encode(), new.encode())
+            file.seek(0)
+            file.write(data)
+        path.rename(path.with_name(path.name.replace(old, new)))
+    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
+    assert collector.names() == ["session.start", "error.SIGTERM", "session.lost"]
+    assert {event["session"]["id"] for event in collector.unique()} == {new}
+    assert [event["event_id"] for event in collector.unique()] == [f"{new}-{number}" for number in range(3)]
+
+
 @pytest.fixture(scope="session")
 def as_pid_1(sandbox: Sandbox) -> Sandbox:
     """The default environment, whose interpreter is the first process of a container."""

@@ -40,7 +40,7 @@ def register(*args, **kwargs):
 
 def unregister(*args, **kwargs):
     """What the program has not registered it cannot unregister."""
-    if signals.term_owner == "us" and _is_term(args, kwargs) and len(args) + len(kwargs) == 1:
+    if signals.term_owner == "us" and len(args) == 1 and not kwargs and _is_term(args, kwargs):
         return False
     return signals.real["unregister"](*args, **kwargs)
 
