@@ -5,7 +5,8 @@ SystemExit.
 Modules of this package are hot (needed in every process, loaded at start) or cold (needed in some: an error, a fork, a
 call of the API). Both are loaded by `load` below: importlib takes 0.3 M instructions for a module, this 0.04 M, and
 there are a dozen. Cold ones are read at the start and decoded when they are needed, so that an error can still be
-recorded when the table of descriptors is full, the package has been replaced, or the interpreter is half gone.
+recorded when the table of descriptors is full, the package has been replaced, or the interpreter is half gone. What is
+read later than that is read only while the package is the one that this process has started from.
 """
 
 import os
@@ -32,6 +33,7 @@ COLDER = ("arrivals", "handover", "inherited", "parsing", "terminating", "undoin
 
 _is_started = False
 _kept = {}
+_stamp = None
 
 
 def start(overrides=None):
@@ -40,6 +42,7 @@ def start(overrides=None):
     if _is_started or not is_main_interpreter():
         return _is_started
     try:
+        check_same()
         for name in HOT:
             load(name)
         _is_started = sys.modules[__name__ + ".forks"].start_process(overrides)
@@ -53,10 +56,14 @@ def start(overrides=None):
 
 def load(name):
     """Return a module of this package, from its bytecode without importlib's search; by a plain import failing that."""
-    full_name = __name__ + "." + name
-    module = sys.modules.get(full_name)
+    module = globals().get(name)
     if module is None:
-        data = _kept.pop(name, None) or read_bytecode(name)
+        full_name = __name__ + "." + name
+        data = _kept.pop(name, None)
+        if data is None:
+            if _is_started:
+                check_same()
+            data = read_bytecode(name)
         module = decode(name, full_name, data) if data else None
         if module is None:
             __import__(full_name)
@@ -65,6 +72,20 @@ def load(name):
 
 
 cold = load
+
+
+def check_same():
+    """Raise ImportError when the package was upgraded or removed since the start: old and new parts do not fit."""
+    global _stamp
+    try:
+        facts = os.stat(__file__)
+        stamp = facts.st_ino, facts.st_mtime
+    except OSError:
+        stamp = ()
+    if _stamp is None:
+        _stamp = stamp
+    if stamp != _stamp:
+        raise ImportError("monitor_auto was upgraded or removed while this program runs")
 
 
 def __getattr__(name):
@@ -76,7 +97,7 @@ def __getattr__(name):
 
 def keep(name):
     """Read a cold module's bytecode without decoding it."""
-    if __name__ + "." + name not in sys.modules:
+    if name not in globals():
         data = read_bytecode(name)
         if data:
             _kept[name] = data
@@ -112,18 +133,23 @@ def is_current(name, data):
 
 
 def decode(name, full_name, data):
-    """Make a module of a `.pyc`. It has no `__spec__` and no `__loader__`: each costs more than most modules do."""
+    """Make a module of a `.pyc`. It has no `__spec__` and no `__loader__`: each costs more than most modules do.
+
+    A cold one does not go into `sys.modules`: the program may just be iterating over that when it is needed.
+    """
     import marshal
 
     code = marshal.loads(memoryview(data)[16:])
     module = type(sys)(full_name)
     module.__file__, module.__package__ = _FOLDER + "/" + name + ".py", __name__
-    sys.modules[full_name] = module
     globals()[name] = module
+    if name in HOT:
+        sys.modules[full_name] = module
     try:
         exec(code, module.__dict__)
     except BaseException:
-        del sys.modules[full_name], globals()[name]
+        del globals()[name]
+        sys.modules.pop(full_name, None)
         raise
     return module
 

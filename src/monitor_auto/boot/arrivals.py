@@ -1,39 +1,40 @@
 """Cold: what happens when the program imports a target: its hook is installed after the module has been executed.
 Builtin modules only; asks the other finders directly, so that the import machinery is not re-entered.
 
+wrapt has post-import hooks, too. They are not used: a finder of its own at the head of `sys.meta_path`, a proxy in
+place of the loader, and its frames in the traceback of an import that fails are all things that a program can see.
+
 Guarantees:
-- wrapt is loaded before the first third-party target is, and only if no file of the program would be loaded in place of
-  a module that wrapt needs; from there on wrapt's own post-import hooks do the work.
+- wrapt is loaded after the first third-party target has been, and only if no file of the program would be loaded in
+  place of a module that wrapt needs.
 - A hook that fails is switched off and noted once; the program's import succeeds or fails as it would without us.
+- A target that is only looked for (`importlib.util.find_spec`) loads nothing and keeps its hook for the import.
 """
 
 import sys
 
-from . import cold, guard, notes, stdlib, targets
+from . import check_same, cold, guard, notes, stdlib, targets
 from .targets import STDLIB, THIRD_PARTY
 
+IMPORTLIB = "<frozen importlib._bootstrap>"
+"""Frames of code with this file name are cut out of the tracebacks of imports (import.c: remove_importlib_frames, 3.10
+to 3.15)."""
 
-def arrive(name, path, target):
-    """Return the spec of a target, with its hook behind it; None where nobody finds it."""
-    hook = targets.waiting.pop(name)
-    if not is_wanted(targets.settings, name):
-        return None
-    if name in THIRD_PARTY:
-        guard.call("wrapt", hand_over)
-        return ask(name, path, target)
-    return chain(ask(name, path, target), name, hook)
+
+def finder_of(name):
+    """Return what finds a target for the import machinery; None for one that nobody wants."""
+    if is_wanted(targets.settings, name):
+        return find
+    del targets.waiting[name]
+    return None
 
 
 def install_late(name):
     """Give a module its hook that had been imported before we came."""
-    hook = targets.waiting.pop(name)
-    if not is_wanted(targets.settings, name):
-        return
-    if name in THIRD_PARTY:
-        targets.waiting[name] = hook
-        hand_over()
+    if is_wanted(targets.settings, name):
+        install(name, sys.modules[name])
     else:
-        install(name, hook, sys.modules[name])
+        del targets.waiting[name]
 
 
 def is_wanted(settings, name):
@@ -44,69 +45,69 @@ def is_wanted(settings, name):
     return short not in settings.skip and (not settings.instrument or short in settings.instrument)
 
 
-def ask(name, path, target):
-    """Return what the finders after ours find. A copy: a finder may change sys.meta_path."""
-    for other in list(sys.meta_path):
-        if other is not targets and hasattr(other, "find_spec"):
+def find(name, path, target):
+    """Return what the finders behind ours find, with the hook behind its execution; None where nobody finds it."""
+    finders = list(sys.meta_path)  # a copy: a finder may change it
+    behind = finders[finders.index(targets) + 1 :] if targets in finders else finders
+    for other in behind:
+        if hasattr(other, "find_spec"):
             spec = other.find_spec(name, path, target)
             if spec is not None:
+                guard.call("finder", chain, spec)
                 return spec
     return None
 
 
-def chain(spec, name, hook):
-    """Let the hook run after the module; the loader takes our step out before it does."""
-    if spec is not None and hasattr(spec.loader, "exec_module"):
-        spec.loader = ChainedLoader(spec.loader, lambda module: install(name, hook, module))
-    return spec
+def chain(spec):
+    """Let the hook run after the module. The step is an attribute of the loader, which the loader loses when it loads:
+    so the loader is the real one whoever looks at it.
+    """
+    loader = spec.loader
+    if isinstance(loader, type) or not hasattr(loader, "__dict__") or not hasattr(loader, "exec_module"):
+        return  # builtin, frozen, a namespace: there is nothing to hook
+    real_exec_module = loader.exec_module
+
+    def exec_module(module):
+        if module.__spec__ is not spec:  # one loader may serve many modules
+            return real_exec_module(module)
+        vars(loader).pop("exec_module", None)
+        result = real_exec_module(module)
+        install(spec.name, module)
+        return result
+
+    exec_module.__code__ = exec_module.__code__.replace(co_filename=IMPORTLIB)
+    loader.exec_module = exec_module
 
 
-def install(name, hook, module):
-    """Run one hook on its module."""
-    guard.call("hook of " + name, run_hook, hook, module)
-    targets.installed.append(name)
+def install(name, module):
+    """Run the hook of a target on its module, once."""
+    hook = targets.waiting.pop(name, None)
+    if hook is not None and guard.call("hook of " + name, run_hook, name, hook, module):
+        targets.installed.append(name)
 
 
-def hand_over():
-    """Load wrapt and leave every third-party target to its post-import hooks."""
-    names = {name: hook for name, hook in THIRD_PARTY.items() if is_wanted(targets.settings, name)}
-    for name in THIRD_PARTY:
-        targets.waiting.pop(name, None)
-    in_the_way = stdlib.shadowed()
+def run_hook(name, hook, module):
+    """Load "module:function" and call it with the target. True unless it could not be loaded safely."""
+    owner_name, _, function = hook.partition(":")
+    package, _, short = owner_name.rpartition(".")
+    if package == __package__:
+        owner = cold(short)
+    elif is_way_clear():
+        check_same()
+        __import__(owner_name)
+        owner = sys.modules[owner_name]
+    else:
+        return False
+    getattr(owner, function)(module)
+    return True
+
+
+def is_way_clear():
+    """True when no file of the program would be loaded in place of what wrapt needs; else the hooks stay off."""
+    in_the_way = stdlib.shadowed(("wrapt",))
     if in_the_way:
         text = ", ".join(sorted(in_the_way)[:10])
         notes.ledger("problem", part="hooks", reason="files of the program hide modules that wrapt needs: " + text)
-        return
-    __import__("monitor_auto.hooks.wrapping")
-    sys.modules["monitor_auto.hooks.wrapping"].register(names, targets.installed)
-
-
-class ChainedLoader:
-    """Stands in for a loader until it has executed the module once."""
-
-    def __init__(self, real_loader, after):
-        self._real_loader = real_loader
-        self._after = after
-
-    def __getattr__(self, name):
-        return getattr(self._real_loader, name)
-
-    def create_module(self, spec):
-        return self._real_loader.create_module(spec)
-
-    def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self._real_loader
-        self._real_loader.exec_module(module)
-        self._after(module)
-
-
-def run_hook(hook, module):
-    """Load "module:function" and call it with the target."""
-    name, _, function = hook.partition(":")
-    package, _, short = name.rpartition(".")
-    if package == __package__:
-        owner = cold(short)
-    else:
-        __import__(name)
-        owner = sys.modules[name]
-    getattr(owner, function)(module)
+        for name in THIRD_PARTY:
+            targets.waiting.pop(name, None)
+    return not in_the_way

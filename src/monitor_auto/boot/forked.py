@@ -17,7 +17,7 @@ def become_child(settings, lineage, frame):
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
         recorder.segment.start(None)
-    handover = sys.modules.get(__package__ + ".handover")
+    handover = vars(sys.modules[__package__]).get("handover")  # if it is loaded
     if handover is not None:
         handover.flushing = allocate_lock()  # a thread of the parent may have held it
 

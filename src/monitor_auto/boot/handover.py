@@ -7,7 +7,7 @@ import sys
 from _thread import _count as other_threads
 from _thread import allocate_lock
 
-from . import endings, recorder, repairs
+from . import check_same, endings, recorder, repairs
 
 flushing = allocate_lock()
 
@@ -21,10 +21,11 @@ def deliver():
         return
     if has_living_parent():
         return
+    sender = last_call()
     directory = segment.directory
     last = seal(segment) if directory else -1
     lines = [line.rstrip(b"\n") for line in take_queue(segment)]
-    last_call().deliver_at_exit(settings, directory, segment.base, last, lines)
+    sender.deliver_at_exit(settings, directory, segment.base, last, lines)
     keep_bounds()
 
 
@@ -44,10 +45,11 @@ def flush(timeout):
     if not flushing.acquire(True, max(timeout, 0)):
         return False
     try:
+        sender = last_call()
         last = repairs.turn(segment)
         lines = [line.rstrip(b"\n") for line in take_queue(segment)]
         try:
-            return last_call().deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+            return sender.deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
         finally:
             segment.queue[:0] = [line + b"\n" for line in lines]
             segment.queue_bytes += sum(map(len, lines)) + len(lines)
@@ -109,6 +111,7 @@ def is_locked(path):
 
 
 def last_call():
-    """Import what sends."""
+    """Import what sends. Raises ImportError when the package was upgraded or removed."""
+    check_same()
     __import__("monitor_auto.delivery.last_call")
     return sys.modules["monitor_auto.delivery.last_call"]

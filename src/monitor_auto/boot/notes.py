@@ -4,9 +4,10 @@ Guarantees: nothing here follows a link, waits for a reader of a pipe, or writes
 """
 
 import os
+import sys
 import time
 
-from . import encode, guard
+from . import check_same, encode, guard
 
 MAX_NOTES = 20
 """Internal errors that one process writes to the ledger; a loop that fails must not fill the disk."""
@@ -18,11 +19,18 @@ _noted = set()
 
 
 def note(part, error):
-    """Write an internal error to ledger and debug log, once for each part and place."""
-    place = _place(error)
+    """Write an internal error to ledger and debug log, once for each part and place.
+
+    What cannot be imported because of something that was done to us is no error of ours: a "problem", told once.
+    """
+    reason = _reason(error) if isinstance(error, ImportError) else ""
+    part, place = ("package", "") if reason else (part, _place(error))
     if (part, place) in _noted or len(_noted) >= MAX_NOTES:
         return
     _noted.add((part, place))
+    if reason:
+        ledger("problem", part=part, reason=reason + ": what is recorded stays in the spool")
+        return
     ledger("internal_error", part=part, error=type(error).__name__, message=str(error)[:500], place=place)
     debug("internal error in " + part + " at " + place + ": " + type(error).__name__ + ": " + str(error)[:500])
 
@@ -76,6 +84,16 @@ def append_private(path, data):
         os.write(fd, data)
     finally:
         os.close(fd)
+
+
+def _reason(error):
+    """Say what was done to us, if that is why one of our modules cannot be imported."""
+    try:
+        check_same()
+    except ImportError as found:
+        return str(found)
+    names = [getattr(finder, "__name__", "") for finder in sys.meta_path]
+    return "" if "PathFinder" in names else "the program has replaced what finds modules (%s)" % error
 
 
 def _place(error):

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import guard, notes, parsing
+from . import check_same, guard, notes, parsing
 from .spool import CROWDED_BYTES, MAX_SEGMENT_BYTES, facts_of
 
 MAX_QUEUE_BYTES = 4 << 20
@@ -154,6 +154,7 @@ def _tell_dropped(count):
 
 def keep_bounds(segment):
     """Let delivery drop what is beyond the spool's limits."""
+    check_same()
     __import__("monitor_auto.delivery.bounds")
     sys.modules["monitor_auto.delivery.bounds"].enforce(segment.settings, segment.directory, segment.base)
 

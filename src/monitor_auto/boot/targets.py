@@ -4,12 +4,11 @@ A new library is a line in THIRD_PARTY, a file in `hooks/` and a test file.
 
 Guarantees:
 - A module that is no target costs one dict look-up. A program that imports no third-party target never loads wrapt.
-- The module's `__spec__`, `__loader__` and import errors are what they would be without us.
+- The module's `__spec__`, `__loader__` and import errors, their tracebacks included, are what they would be without us.
 """
 
 import sys
 
-from . import cold
 from .guard import late
 
 STDLIB = {}
@@ -28,11 +27,12 @@ settings = None
 def find_spec(name, path=None, target=None):
     """Return None for what is no target, else the real finders' spec, with a step of ours after its execution.
 
-    What `sys.meta_path` asks: this module itself is the finder.
+    What `sys.meta_path` asks: this module itself is the finder. What the real finders raise is the program's.
     """
     if name not in waiting:
         return None
-    return cold("arrivals").arrive(name, path, target)
+    find = late("arrivals", "finder_of", name)
+    return None if find is None else find(name, path, target)
 
 
 def install(given_settings):

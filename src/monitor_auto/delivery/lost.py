@@ -6,7 +6,7 @@ Runs under a claim, before the session's events are delivered; what is written i
 import os
 import time
 
-from monitor_auto.boot.encode import encode
+from monitor_auto.boot import encode
 from monitor_auto.boot.formats import flat_object, timestamp
 
 from . import strict
@@ -117,7 +117,7 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
         facts = {"type": kind, "name": name, "timestamp": timestamp(ended)}
         facts["event_id"] = f"{session_id(claim.base)}-{sequence}"
         # Only the data is redacted: one id in some hundred looks like the number of a card.
-        lines.append('{"v":1,' + flat_object(facts)[1:-1] + f',{who},"data":{encode(data)}}}')
+        lines.append('{"v":1,' + flat_object(facts)[1:-1] + f',{who},"data":{encode.encode(data)}}}')
         sequence += 1
     return lines
 

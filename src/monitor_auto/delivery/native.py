@@ -6,10 +6,8 @@ client is marked as our own, so that no hook records it.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from _frozen_importlib_external import PathFinder
 from typing import TYPE_CHECKING, Any
 
 from monitor_auto.boot import stdlib
@@ -22,21 +20,12 @@ if TYPE_CHECKING:
 MIN_GZIP_BYTES = 4096
 _LOOPBACK = ("localhost", "127.", "::1")
 _NEEDED = ("httpx", "httpcore", "anyio", "sniffio", "h11", "certifi", "idna", "typing_extensions")
-_OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
 
 def is_importable() -> bool:
     """Return whether httpx can be imported here without running a file of the program that bears a library's name."""
-    if "httpx" in sys.modules:
-        return True
-    return not stdlib.shadowed() and all(_is_installed(name) for name in _NEEDED if name not in sys.modules)
-
-
-def _is_installed(name: str) -> bool:
-    """Return whether a library, if it is there at all, is found where libraries are, not beside the script."""
-    spec = PathFinder.find_spec(name)
-    folder = os.path.dirname(os.path.dirname(spec.origin)) if spec is not None and spec.origin else ""
-    return not folder or folder.endswith(("site-packages", "dist-packages")) or folder == _OUR_FOLDER
+    libraries = [name for name in _NEEDED if name not in sys.modules]
+    return not stdlib.shadowed(libraries) if libraries else stdlib.is_installed("httpx")
 
 
 class Transport:

@@ -72,6 +72,8 @@ def on_request(
 ) -> None:
     """Record one request."""
     request = args[0] if args else kwargs.get("request")
+    if not hasattr(getattr(request, "url", None), "host"):  # the call was wrong, and what it raised says so
+        return
     facts = describe(request, response, error)
     facts["duration_ms"] = round((time.perf_counter() - started) * 1000, 3)
     recorder.record(EVENT, "http.client.request", facts)
