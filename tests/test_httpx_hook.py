@@ -306,19 +306,16 @@ def test_hostile_request_object_harms_neither_the_call_nor_the_recording(childre
     assert "session.end" in done.names
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "ip6-loopback"])
-def test_deliveries_of_the_monitor_are_not_recorded(host: str, children: Children, collector: Collector) -> None:
+def test_deliveries_of_the_monitor_are_not_recorded(children: Children, collector: Collector) -> None:
     """A monitor that watches itself never comes to rest: every delivery would make another event."""
     source = """
-        import httpx, socket
+        import httpx
         from monitor_auto import Monitor
-        real = socket.getaddrinfo
-        socket.getaddrinfo = lambda host, *args, **more: real("127.0.0.1", *args, **more)
         mock = httpx.MockTransport(lambda request: httpx.Response(204))
         httpx.Client(transport=mock).get("http://example.test/mine")
         print(Monitor.flush(30), Monitor.flush(30))
     """
-    done = children.run(source, endpoint=collector.url.replace("127.0.0.1", host))
+    done = children.run(source, endpoint=collector.url)
     assert done.stdout == b"True True\n"
     assert collector.names().count("http.client.request") == 1
-    assert done.named("http.client.request") == []
+    assert done.events == []

@@ -6,11 +6,8 @@ client is marked as our own, so that no hook records it.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
-
-from monitor_auto.boot import stdlib
 
 from .exchange import Answer, NoAnswer
 
@@ -19,13 +16,6 @@ if TYPE_CHECKING:
 
 MIN_GZIP_BYTES = 4096
 _LOOPBACK = ("localhost", "127.", "::1")
-_NEEDED = ("httpx", "httpcore", "anyio", "sniffio", "h11", "certifi", "idna", "typing_extensions")
-
-
-def is_importable() -> bool:
-    """Return whether httpx can be imported here without running a file of the program that bears a library's name."""
-    libraries = [name for name in _NEEDED if name not in sys.modules]
-    return not stdlib.shadowed(libraries) if libraries else stdlib.is_installed("httpx")
 
 
 class Transport:
