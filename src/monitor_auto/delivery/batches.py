@@ -53,5 +53,5 @@ def settle(batch: list[Line]) -> int:
 
         guard.call("put aside", aside.put_lines, damaged)
     for segment, lines in segments.items():
-        segment.settle(lines[-1].end, len(lines))
+        segment.settle(lines)
     return len(batch) - len(damaged)

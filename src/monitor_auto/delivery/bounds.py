@@ -14,7 +14,7 @@ import time
 
 from monitor_auto.boot import guard, handover, notes, recorder
 
-from . import claims, rewrite
+from . import account, claims, rewrite
 from .claims import Claim
 from .lines import OutOfTime
 from .rewrite import KINDS
@@ -96,6 +96,7 @@ class Keeper:
             self.drop_old()
             self.limit_bytes()
             self.limit_files()
+            account.compact_if_long(self.directory)
         except OutOfTime:
             notes.debug("bounds of the spool: not all was done in time, the next one goes on")
         finally:
@@ -215,6 +216,8 @@ class Keeper:
             for line in segment.read(time.monotonic() + UNIT_SECONDS, check=check):
                 kind = "damaged" if line.fault else rewrite.kind_of(line.text)
                 dropped[kind] = dropped.get(kind, 0) + 1
+                line.fate = "dropped"
+                segment.tally.add(line)
         segment.delete()
         segment.is_finished = True
         self.bytes -= size

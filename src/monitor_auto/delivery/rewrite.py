@@ -13,7 +13,18 @@ import time
 
 from .claims import Claim, field
 from .lines import is_whole
-from .segments import HEADER, WRITE, Line, Segment, Unreadable, open_own, read_header, remove
+from .segments import (
+    HEADER,
+    WRITE,
+    Line,
+    Segment,
+    Unreadable,
+    account_path,
+    add_to_account,
+    open_own,
+    read_header,
+    remove,
+)
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -132,10 +143,16 @@ def trim(
             elif left > 0 and kind_of(line.text) == kind:
                 left -= len(line.text) + 1
                 count += 1
+                line.fate = "dropped"
+                segment.tally.add(line)
             else:
                 kept += 1
+                segment.tally.see(line.text)
                 writer.add(line.text)
         put_aside(damaged)
+        for line in damaged:
+            segment.tally.add(line)
+        add_to_account(account_path(segment.directory, segment.base[:16]), segment.tally.line(segment.account_name()))
         segment.is_finished = not kept
         writer.finish(facts.st_mtime, segment.position_path)
     except BaseException:
@@ -164,6 +181,8 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
                     damaged.append(line)
                 else:
                     writer.add(line.text)
+                if line.segment is not None:
+                    tally_moved(line.segment, line)
             written = max([written, *(_written(segment) for segment in claim.segments)])
         put_aside(damaged)
         if writer is not None:
@@ -179,6 +198,14 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
     if writer is not None:
         owner.is_complete = False  # its lock stays, with the new segment
     return len(merged)
+
+
+def tally_moved(segment: Segment, line: Line) -> None:
+    """Count a damaged line; of one that goes on elsewhere only the sequence number matters."""
+    if line.fault:
+        segment.tally.add(line)
+    else:
+        segment.tally.see(line.text)
 
 
 def free_number(claim: Claim, numbers: list[int]) -> int:

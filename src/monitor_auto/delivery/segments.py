@@ -25,16 +25,61 @@ class Unreadable(Exception):
     """A file that bears a segment's name and is none of ours: a link, a pipe, another user's, no header, a copy."""
 
 
+FATES = ("sent", "rejected", "dropped", "aside")
+"""What can become of a line."""
+
+
 class Line:
     """One line on its way: `text` is an event unless `fault` says why not; `end` is the offset behind it.
 
-    `segment` is None for a line that never was in a file.
+    `segment` is None for a line that never was in a file; `fate` is one of FATES, for when the line is settled.
     """
 
-    __slots__ = ("end", "fault", "segment", "text")
+    __slots__ = ("end", "fate", "fault", "segment", "text")
 
     def __init__(self, text: bytes, segment: "Segment | None", end: int, fault: str) -> None:
         self.text, self.segment, self.end, self.fault = text, segment, end, fault
+        self.fate = "aside" if fault else "sent"
+
+
+class Tally:
+    """What became of the lines of one segment, and the highest sequence number among them (-1: none known)."""
+
+    __slots__ = ("counts", "last")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.last = -1
+
+    def add(self, line: Line) -> None:
+        """Count a line that is settled."""
+        self.counts[line.fate] = self.counts.get(line.fate, 0) + 1
+        self.see(line.text)
+
+    def see(self, text: bytes) -> None:
+        """Look at the sequence number of a line."""
+        number = text.partition(b'"event_id":"')[2][:64].partition(b'"')[0].rpartition(b"-")[2]
+        if number.isdigit() and len(number) < 16:
+            self.last = max(self.last, int(number))
+
+    def line(self, name: str) -> bytes:
+        """Return what is written down of it."""
+        counts = b"".join([b" %s=%d" % (fate.encode(), count) for fate, count in self.counts.items()])
+        return b"%s last=%d%s\n" % (name.encode(), self.last, counts)
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Tally | None":
+        """Read it again; None for a torn or strange line."""
+        tally = cls()
+        for word in text.split():
+            name, sign, number = word.decode("ascii", "replace").partition("=")
+            if not sign or not number.removeprefix("-").isdigit() or len(number) > 15:
+                return None
+            if name == "last":
+                tally.last = int(number)
+            else:
+                tally.counts[name] = int(number)
+        return tally if text else None
 
 
 class Segment:
@@ -49,8 +94,21 @@ class Segment:
         self.path = f"{directory}/{base}.{number}.jsonl"
         self.position_path = f"{directory}/{base}.{number}.sent"
         self.is_read = self.is_finished = False
-        self.pending = 0
+        self.pending = self.inode = 0
+        self.is_merged = False
         self.end = 0
+        self.tally = Tally()
+
+    def take_facts(self, header: bytes, facts: os.stat_result) -> None:
+        """Remember what names this segment in the account."""
+        self.inode = facts.st_ino
+        self.is_merged = b'"merged":true,' in header
+
+    def account_name(self) -> str:
+        """Return the name of this segment's line in the account. Merged ones have lines of many sessions."""
+        if self.is_merged:
+            self.tally.last = -1
+        return f"{session_id(self.base)}.{self.number}.{self.inode}"
 
     def read(
         self,
@@ -68,6 +126,7 @@ class Segment:
             header, self.end = read_header(descriptor)
             if check is not None:
                 check(header, facts)
+            self.take_facts(header, facts)
             self.end = max(self.end, self.position(facts.st_size))
             for text, end in read_lines(descriptor, self.end, deadline):
                 self.end = end
@@ -87,18 +146,23 @@ class Segment:
         except (OSError, Unreadable):
             return 0
         try:
-            text = os.read(descriptor, 20)
+            text, _, rest = os.read(descriptor, 512).partition(b" ")
         finally:
             os.close(descriptor)
-        return int(text) if text.isdigit() and int(text) <= size else 0
+        if not text.isdigit() or len(text) > 15 or int(text) > size:
+            return 0
+        self.tally = Tally.parse(rest) or self.tally
+        return int(text)
 
-    def settle(self, end: int, count: int) -> None:
-        """Note that `count` more lines, the last one ending at `end`, need no further attempt. Raises OSError."""
-        self.pending -= count
+    def settle(self, lines: "list[Line]") -> None:
+        """Note that so many more lines, in their order, need no further attempt. Raises OSError."""
+        for line in lines:
+            self.tally.add(line)
+        self.pending -= len(lines)
         if self.is_read and not self.pending:
             self.finish()
         else:
-            self.note_position(end)
+            self.note_position(lines[-1].end)
 
     def finish(self) -> None:
         """Delete the segment, or keep it with the position at its end."""
@@ -111,14 +175,18 @@ class Segment:
     def note_position(self, end: int) -> None:
         """Write down what was delivered. On a full disk it stays unwritten: delivering on is what makes room there."""
         try:
-            write_whole(self.position_path, b"%d" % end)
+            write_whole(self.position_path, self.tally.line(str(end)))
         except OSError as error:
             notes.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
 
     def delete(self) -> None:
         """Delete the segment, then its position: in this order a death in between repeats nothing."""
+        path, line = account_path(self.directory, self.base[:16]), self.tally.line(self.account_name())
+        is_noted = not self.inode or add_to_account(path, line)
         remove(self.path)
         remove(self.position_path)
+        if not is_noted:  # a full disk: now there is room
+            add_to_account(path, line)
 
 
 def open_own(path: str) -> tuple[int, os.stat_result]:
@@ -142,6 +210,27 @@ def open_own(path: str) -> tuple[int, os.stat_result]:
         os.close(descriptor)
         raise
     return descriptor, facts
+
+
+def account_path(directory: str, key: str) -> str:
+    """Return the path of an endpoint's account."""
+    return f"{directory}/{key}.account"
+
+
+def add_to_account(path: str, line: bytes) -> bool:
+    """Append a line to an account, again if somebody has just put a shorter one in its place. False on a full disk."""
+    try:
+        while True:
+            descriptor = os.open(path, WRITE | os.O_APPEND, 0o600)
+            try:
+                is_whole = os.write(descriptor, line) == len(line)
+                if os.fstat(descriptor).st_nlink or not is_whole:
+                    return is_whole
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        notes.debug(f"account not written: {error}")
+        return False
 
 
 def read_header(descriptor: int) -> tuple[bytes, int]:

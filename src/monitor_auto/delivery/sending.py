@@ -14,6 +14,7 @@ from monitor_auto.boot.formats import endpoint_key
 from . import answers
 from .batches import body, settle
 from .exchange import Answer, NoAnswer
+from .segments import Tally, account_path, add_to_account
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -78,25 +79,38 @@ class Sending:
 
     def on_delivered(self, batch: "list[Line]", good: "list[Line]", answer: "Answer | None") -> None:
         """Note a success, and what a 207 says of single events."""
-        taken = settle(batch)
-        if answer is not None and answer.status == answers.PARTLY:
-            refused = [(index, text) for index, text in answers.rejected(answer.body) if index < len(good)]
-            for index, text in refused:
-                notes.debug(f"the collector rejected {name_of(good[index])}: {text}")
-            if refused:
-                notes.ledger("rejected", reason="the collector answered 207", count=len(refused))
-            taken -= len(refused)
-            self.rejected += len(refused)
-        self.delivered += taken
+        refused = answers.rejected(answer.body) if answer is not None and answer.status == answers.PARTLY else []
+        refused = [(index, text) for index, text in refused if index < len(good)]
+        for index, text in refused:
+            good[index].fate = "rejected"
+            notes.debug(f"the collector rejected {name_of(good[index])}: {text}")
+        if refused:
+            notes.ledger("rejected", reason="the collector answered 207", count=len(refused))
+        self.delivered += settle(batch) - len(refused)
+        self.rejected += len(refused)
+        self.note_memory(good)
         if self.is_known_away and self.directory is not None:
             self.is_known_away = False
             from . import breaker
 
             guard.call("breaker", breaker.note_success, self.directory, self.key)
 
+    def note_memory(self, lines: "list[Line]") -> None:
+        """Put what never was in a file into the account."""
+        tally, memory = Tally(), [line for line in lines if line.segment is None]
+        for line in memory:
+            tally.add(line)
+        if memory and self.directory is not None:
+            session = memory[0].text.partition(b'"event_id":"')[2][:36].decode("ascii", "replace")
+            add_to_account(
+                account_path(self.directory, self.key), tally.line(f"{session}.memory.{time.monotonic_ns()}")
+            )
+
     def drop(self, batch: "list[Line]", line: "Line", answer: "Answer | None") -> None:
         """Give up the one event that will never be taken."""
+        line.fate = "dropped"
         settle(batch)
+        self.note_memory([line])
         self.dropped += 1
         status = answer.status if answer is not None else 0
         notes.ledger("dropped", reason=f"the collector answered {status} to this event alone", count=1)

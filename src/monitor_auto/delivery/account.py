@@ -1,0 +1,157 @@
+"""The account of a spool: how many events were produced, and what became of each. Runs in commands and at compaction.
+
+What happened to the lines of a segment is added up in the segment (`segments.Tally`), kept beside it while part of it
+is delivered, and written into `<key>.account` before the segment is deleted.
+
+Guarantees:
+- produced = sent + rejected + dropped + aside + spooled + gaps, where gaps are sequence numbers that never reached a
+  file: sampled out, or dropped from memory while no disk took them.
+- A line is named by session, segment and inode: written again after a death in between, it counts once.
+- `produced` comes from the sequence numbers alone, so that the sum is a check and no definition.
+"""
+
+from __future__ import annotations
+
+import os
+
+from monitor_auto.boot import guard
+
+from .lines import read_lines
+from .lost import UNKNOWN_SEQUENCE
+from .segments import (
+    FATES,
+    Segment,
+    Tally,
+    Unreadable,
+    account_path,
+    open_own,
+    read_header,
+    session_id,
+    sessions,
+    write_whole,
+)
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BYTES = 1 << 20
+TOTAL = "total"
+
+
+class Counts:
+    """Events of one endpoint in one spool, since the spool was made."""
+
+    def __init__(self, spooled: int = 0) -> None:
+        self.produced = self.sent = self.rejected = self.dropped = self.aside = 0
+        self.spooled = spooled
+
+    def __repr__(self) -> str:
+        return f"<Counts {vars(self)}>"
+
+    @property
+    def gaps(self) -> int:
+        """How many were never written: sampled out, or dropped from memory."""
+        return self.produced - self.sent - self.rejected - self.dropped - self.aside - self.spooled
+
+
+class Account:
+    """What the account and the segments of one endpoint in one spool say."""
+
+    def __init__(self, directory: str, key: str) -> None:
+        self.directory, self.key = directory, key
+        self.tallies: dict[str, Tally] = {}
+        for name, tally in read_account(account_path(directory, key)):
+            self.tallies[name] = tally
+        self.spooled = 0
+        self.present: set[str] = set()
+
+    def counts(self) -> Counts:
+        """Add everything up. Raises OSError when the spool cannot be read."""
+        for base, numbers in sessions(self.directory, self.key).items():
+            self.present.add(session_id(base))
+            for number in numbers:
+                self.look(Segment(self.directory, base, number))
+        total = Counts(spooled=self.spooled)
+        for tally in self.tallies.values():
+            for fate in FATES:
+                setattr(total, fate, getattr(total, fate) + tally.counts.get(fate, 0))
+        total.produced = self.produced()
+        return total
+
+    def look(self, segment: Segment) -> None:
+        """Count what one segment still holds, and what was delivered of it."""
+        try:
+            descriptor, facts = open_own(segment.path)
+        except (OSError, Unreadable):
+            return
+        try:
+            header, begin = read_header(descriptor)
+            segment.take_facts(header, facts)
+            begin = max(begin, segment.position(facts.st_size))
+            for text, _ in read_lines(descriptor, begin, float("inf")):
+                self.spooled += bool(text)
+                segment.tally.see(text)
+        except (OSError, Unreadable):
+            return
+        finally:
+            os.close(descriptor)
+        self.tallies[segment.account_name()] = segment.tally
+
+    def produced(self) -> int:
+        """Return how many sequence numbers the sessions have used, as far as their lines tell."""
+        last: dict[str, int] = {}
+        total = 0
+        for name, tally in self.tallies.items():
+            total += tally.counts.get("produced", 0)
+            session = name.partition(".")[0]
+            if tally.last >= UNKNOWN_SEQUENCE:  # of a session whose earlier numbers nobody knew
+                total += tally.last - UNKNOWN_SEQUENCE + 1
+            elif tally.last >= 0:
+                last[session] = max(last.get(session, -1), tally.last)
+        return total + sum(number + 1 for number in last.values())
+
+    def compact(self) -> None:
+        """Join the lines of sessions that are gone to one. One process at a time; raises OSError."""
+        path = account_path(self.directory, self.key)
+        size = os.lstat(path).st_size
+        self.present = {session_id(base) for base in sessions(self.directory, self.key)}
+        gone = {name: tally for name, tally in self.tallies.items() if name.partition(".")[0] not in self.present}
+        kept = {name: tally for name, tally in self.tallies.items() if name not in gone}
+        everything, self.tallies = self.tallies, gone
+        total = Tally()
+        total.counts["produced"] = self.produced()
+        for tally in gone.values():
+            for fate in FATES:
+                total.counts[fate] = total.counts.get(fate, 0) + tally.counts.get(fate, 0)
+        self.tallies = everything
+        if os.lstat(path).st_size == size:  # else somebody has just added a line: the next run does it
+            rows = [(TOTAL, total), *kept.items()]
+            write_whole(path, b"".join(tally.line(name) for name, tally in rows))
+
+
+def counts(directory: str, key: str) -> Counts:
+    """Return the counts of one endpoint's events in a spool. Raises OSError when the spool cannot be read."""
+    return Account(directory, key).counts()
+
+
+def compact_if_long(directory: str) -> None:
+    """Shorten the accounts of a spool that have grown. Called under the lock of the spool's keeper."""
+    for name in os.listdir(directory):
+        if name.endswith(".account") and os.lstat(f"{directory}/{name}").st_size > MAX_BYTES:
+            guard.call("account", Account(directory, name.partition(".")[0]).compact)
+
+
+def read_account(path: str) -> Iterator[tuple[str, Tally]]:
+    """Yield (name, tally) of every whole line of an account; an absent or strange file has none."""
+    try:
+        descriptor, _ = open_own(path)
+    except (OSError, Unreadable):
+        return
+    try:
+        for text, _ in read_lines(descriptor, 0, float("inf")):
+            name, _, rest = text.partition(b" ")
+            if (tally := Tally.parse(rest)) is not None:
+                yield name.decode("ascii", "replace"), tally
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,23 @@
+"""Adds up what became of every event, as the product says it, and holds that against what the ledger knows."""
+
+from pathlib import Path
+
+from monitor_auto.delivery.account import Counts, counts
+from support.spool import read_ledger
+
+MEMORY = "no disk took them"
+
+
+def accounts(spool: Path) -> dict[str, Counts]:
+    """Return the counts of every endpoint in a spool, by the key that its files begin with."""
+    names = [path.name for path in spool.iterdir()] if spool.is_dir() else []
+    keys = {name.partition(".")[0] for name in names if name.endswith((".jsonl", ".account")) and name.count(".") > 1}
+    keys |= {name.partition(".")[0] for name in names if name.endswith(".account")}
+    return {key: counts(str(spool), key) for key in sorted(keys) if len(key) == 16}
+
+
+def assert_adds_up(spool: Path) -> None:
+    """Fail when an event is missing from the account, or is there twice."""
+    known = sum(line.get("count", 0) for line in read_ledger(spool) if line.get("reason") == MEMORY)
+    found = accounts(spool)
+    assert sum(count.gaps for count in found.values()) == known, f"{known} were dropped from memory, but {found}"

@@ -1,0 +1,113 @@
+"""produced = sent + rejected + dropped + set aside + still spooled + never written: after whatever has happened."""
+
+import json
+import signal
+
+import pytest
+
+from support.account import accounts, assert_adds_up
+from support.children import Children
+from support.collector import STALL, UNAVAILABLE, Answer, Collector
+
+MANY = """
+    import sys
+    from monitor_auto import Monitor
+    for number in range(int(sys.argv[1])):
+        Monitor.event("work.step", {"number": number, "poison": number % 50 == 7})
+"""
+KILLED = MANY + "    import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
+FLUSH = ["python", "-m", "monitor_auto", "flush", "--json"]
+SPOOL_ONLY = {"MONITOR_EXIT_TIMEOUT": "0"}
+PATIENT = {"MONITOR_EXIT_TIMEOUT": "30"}
+
+
+def the_one(children: Children) -> dict[str, int]:
+    """Return the counts of the only endpoint, after holding them against the ledger."""
+    assert_adds_up(children.spool)
+    (counts,) = accounts(children.spool).values()
+    return {name: count for name, count in vars(counts).items() if count}
+
+
+def test_what_waits_is_spooled(children: Children, collector: Collector) -> None:
+    """Before anything was sent the account is what lies there."""
+    children.run(MANY, argv=["10"], endpoint=collector.url, env=SPOOL_ONLY)
+    assert the_one(children) == {"produced": 12, "spooled": 12}
+
+
+def test_what_was_delivered_is_sent(children: Children, collector: Collector) -> None:
+    """The files are gone, their account is not."""
+    children.run(MANY, argv=["250"], endpoint=collector.url, env=PATIENT)
+    assert the_one(children) == {"produced": 252, "sent": 252}
+    children.run(MANY, argv=["1"], endpoint=collector.url, env=PATIENT)
+    assert the_one(children) == {"produced": 255, "sent": 255}
+
+
+@pytest.mark.parametrize("how", ["exit", "flush"])
+def test_refused_and_rejected_events_are_told_apart(children: Children, collector: Collector, how: str) -> None:
+    """An operator who loses events wants to know who has dropped them."""
+    collector.refuse_when = lambda body: Answer(400) if b'"poison":true' in body else None
+    partly = {"accepted": 1, "rejected": 1, "errors": [{"index": 0, "message": "no"}]}
+    collector.answer = Answer(207, json.dumps(partly).encode())
+    children.run(MANY, argv=["60"], endpoint=collector.url, env=PATIENT if how == "exit" else SPOOL_ONLY)
+    if how == "flush":
+        children.run(FLUSH, endpoint=collector.url)
+    counts = the_one(children)
+    taken = [request for request in collector.requests if request.batch and b'"poison":true' not in request.body]
+    assert (counts["dropped"], counts["rejected"]) == (2, len(taken))
+    assert counts["produced"] == 62
+
+
+def test_killed_process_and_killed_flush_add_up(children: Children, collector: Collector) -> None:
+    """What a death leaves behind is counted from the segments."""
+    done = children.run(KILLED, argv=["300"], endpoint=collector.url)
+    assert done.status == -signal.SIGKILL
+    assert the_one(children) == {"produced": 301, "spooled": 301}
+    collector.answer_next(Answer(200), STALL)
+    flush = children.start(FLUSH, endpoint=collector.url)
+    collector.wait_for_request(2)
+    flush.process.kill()
+    flush.finish()
+    # The flusher has written session.lost before it sent anything.
+    assert the_one(children) == {"produced": 302, "sent": 100, "spooled": 202}
+    children.run(FLUSH, endpoint=collector.url)
+    assert the_one(children) == {"produced": 302, "sent": 302}
+    assert collector.names().count("session.lost") == 1
+
+
+def test_outage_in_the_middle_adds_up(children: Children, collector: Collector) -> None:
+    """Part of a segment was delivered by one process and the rest by another."""
+    collector.answer_next(Answer(200), Answer(200), UNAVAILABLE)
+    children.run(MANY, argv=["250"], endpoint=collector.url, env=PATIENT)
+    assert the_one(children) == {"produced": 252, "sent": 200, "spooled": 52}
+    children.run(FLUSH, endpoint=collector.url)
+    assert the_one(children) == {"produced": 252, "sent": 252}
+
+
+def test_bounds_count_what_they_drop(children: Children, collector: Collector) -> None:
+    """A spool that is full says how much it has lost."""
+    env = {**SPOOL_ONLY, "MONITOR_SPOOL_LIMIT": "100KiB"}
+    for _ in range(3):
+        children.run(MANY, argv=["300"], endpoint=collector.url, env=env)
+    children.run(FLUSH, endpoint=collector.url, env={"MONITOR_SPOOL_LIMIT": "100KiB"})
+    collector.go_away()
+    children.run(MANY, argv=["800"], endpoint=collector.url, env=env)
+    children.run(FLUSH, endpoint=collector.url, env={"MONITOR_SPOOL_LIMIT": "100KiB"})
+    counts = the_one(children)
+    assert counts["produced"] == 3 * 302 + 802
+    assert counts["dropped"] > 0
+    collector.come_back()
+    children.run(FLUSH, endpoint=collector.url)
+    after = the_one(children)
+    assert "spooled" not in after
+    assert len(collector.unique()) == after["sent"]
+
+
+def test_damaged_lines_are_counted_aside(children: Children, collector: Collector) -> None:
+    """They are neither sent nor forgotten."""
+    children.run(MANY, argv=["5"], endpoint=collector.url, env=SPOOL_ONLY)
+    (segment,) = (path for path in children.spool.glob("*.*.jsonl"))
+    lines = segment.read_bytes().splitlines(keepends=True)
+    lines[3] = lines[3].replace(b'"number"', b"'number'")
+    segment.write_bytes(b"".join(lines))
+    children.run(FLUSH, endpoint=collector.url)
+    assert the_one(children) == {"produced": 7, "sent": 6, "aside": 1}
