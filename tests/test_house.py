@@ -13,7 +13,7 @@ from support.imports import SOURCE, called, modules, statements
 OURS = "monitor_auto"
 BUILTIN = {
     *("sys", "os", "posix", "nt", "time", "_thread", "atexit", "faulthandler", "itertools", "_signal", "errno"),
-    *("marshal", "_collections", "_frozen_importlib", "_frozen_importlib_external", "_imp", "io", "_io"),
+    *("builtins", "marshal", "_collections", "_frozen_importlib", "_frozen_importlib_external", "_imp", "io", "_io"),
 }
 ANY_STDLIB = set(sys.stdlib_module_names) | {"__future__"}
 ANNOTATIONS = {"__future__", "collections.abc", "typing", "types"}
@@ -53,6 +53,7 @@ MORE_IMPORTS = {
     ("monitor_auto.boot.settings", "platformdirs"): "the spool's place on a platform that is neither Linux nor macOS",
     ("monitor_auto.boot", "_xxsubinterpreters"): "who is the main interpreter, before Python 3.12",
     ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
+    ("monitor_auto.boot.repairs", "resource"): "lifts a soft limit that leaves the program few descriptors",
     ("monitor_auto.delivery.exchange", "_socket"): "what socket wraps: 2 ms of an exit instead of 10",
     ("monitor_auto.delivery.courier", "_socket"): "the pair of sockets that leads to the helper",
     ("monitor_auto.delivery.strict", "_json"): "reads what was found to be JSON: a lost session, an answer",

@@ -9,8 +9,14 @@ recorded when the table of descriptors is full, the package has been replaced, o
 read later than that is read only while the package is the one that this process has started from.
 """
 
+import builtins
+import marshal
 import os
 import sys
+
+__builtins__ = vars(builtins).copy()
+"""Ours, here and in the modules loaded from here (`exec` hands it on): what the program replaces or deletes there
+(`open`, `exec`, `__import__`) neither sees our calls nor breaks them."""
 
 HOT = (
     "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets",
@@ -137,8 +143,6 @@ def decode(name, full_name, data):
 
     A cold one does not go into `sys.modules`: the program may just be iterating over that when it is needed.
     """
-    import marshal
-
     code = marshal.loads(memoryview(data)[16:])
     module = type(sys)(full_name)
     module.__file__, module.__package__ = _FOLDER + "/" + name + ".py", __name__

@@ -20,7 +20,11 @@ def install():
     patches.replace_before(sys, "exit", "on_exit_call")
     for name in ("execv", "execve"):
         if hasattr(os, name):
+            real_exec = getattr(os, name)
             patches.replace_before(os, name, "on_exec")
+            if real_exec in os.supports_fd:  # programs ask whether os.execve is in there
+                os.supports_fd.remove(real_exec)
+                os.supports_fd.add(getattr(os, name))
     patches.replace_before(os, "_exit", "on_os_exit")
     patches.replace_hook(sys, "excepthook", "on_uncaught")
     patches.replace_hook(sys, "unraisablehook", "on_unraisable")

@@ -94,9 +94,13 @@ def is_interactive():
     return bool(sys.flags.interactive or hasattr(sys, "ps1"))
 
 
-def on_uncaught(kind, error, trace):
-    """Record an exception that ends the program, or that a prompt shows: what sys.excepthook is called with."""
-    on_last_exception(error)
+def on_uncaught(*args):
+    """Record an exception that ends the program, or that a prompt shows: what sys.excepthook is called with.
+
+    Programs call it, too, and not always with three arguments: to refuse them is the real hook's business.
+    """
+    if len(args) == 3:
+        on_last_exception(args[1])
 
 
 def on_last_exception(error):
@@ -125,17 +129,20 @@ def record_error(error, level, more):
         recorder.record(ERROR, "error." + type(error).__name__, {**errors.describe(error, "auto", level), **more})
 
 
-def on_unraisable(unraisable):
+def on_unraisable(*args):
     """Record what the hook was told; only the type of the object is kept: its repr is the program's code."""
+    unraisable = args[0] if len(args) == 1 else None
     error = getattr(unraisable, "exc_value", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
-        where = getattr(unraisable.object, "__qualname__", None) or type(unraisable.object).__qualname__
+        culprit = getattr(unraisable, "object", None)
+        where = getattr(culprit, "__qualname__", None) or type(culprit).__qualname__
         message = getattr(unraisable, "err_msg", None)
         record_error(error, "error", {"unraisable": message or "Exception ignored in", "object": where})
 
 
-def on_thread_error(facts):
+def on_thread_error(*args):
     """Record what ended a thread."""
+    facts = args[0] if len(args) == 1 else None
     error = getattr(facts, "exc_value", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         record_error(error, "error", {"thread": getattr(getattr(facts, "thread", None), "_name", None)})

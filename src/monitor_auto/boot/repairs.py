@@ -8,9 +8,10 @@ to MAX_QUEUE_BYTES, and what is dropped beyond is counted in the ledger.
 import os
 import sys
 import time
+from _thread import _count as other_threads
 
-from . import check_same, guard, notes, parsing
-from .spool import CROWDED_BYTES, MAX_SEGMENT_BYTES, facts_of
+from . import check_same, guard, notes, parsing, stdlib
+from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
@@ -146,6 +147,26 @@ def forget(segment):
         if facts_of(fd, inode):
             os.close(fd)
     segment.fd = segment.live_fd = -1
+
+
+def raise_above_limit(fd):
+    """Move a descriptor beyond a soft limit that leaves the program few; just below it where the hard one is low, too.
+
+    The soft limit is lifted for one `dup2`, and only while no other thread can start a child that would inherit it.
+    """
+    resource = None if other_threads() else stdlib.load("resource")
+    if resource is None:
+        return raise_descriptor(fd, -1, 0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] == resource.RLIM_INFINITY or limits[1] >= HIGHEST_DESCRIPTOR:
+        room = HIGHEST_DESCRIPTOR
+    else:
+        room = max(limits)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, limits[1]))
+    try:
+        return raise_descriptor(fd, -1, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def _tell_dropped(count):

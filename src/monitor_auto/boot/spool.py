@@ -159,7 +159,7 @@ def write_all(fd, data):
         data = data[os.write(fd, data) :]
 
 
-def raise_descriptor(fd, old):
+def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
     """Move a descriptor to the number of one it replaces, or to a free high one. Closes the low number.
 
     Daemons close low numbers in bulk and programs expect the lowest free number. 4096 at most: a number of 20,000 made
@@ -167,6 +167,8 @@ def raise_descriptor(fd, old):
     """
     try:
         limit = os.sysconf("SC_OPEN_MAX") if old < 0 else 0
+        if 0 < limit <= low:  # the program has few and may count them
+            return cold("repairs").raise_above_limit(fd)
         number = (limit if 0 < limit < HIGHEST_DESCRIPTOR else HIGHEST_DESCRIPTOR) - 1
         while old < 0 and number > fd and is_open(number):
             number -= 1

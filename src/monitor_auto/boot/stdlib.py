@@ -24,7 +24,8 @@ def load(name):
 def own_folders():
     """Return where the interpreter keeps its extension modules."""
     endings = ("/lib-dynload", "/DLLs")
-    places = [entry.replace("\\", "/") for entry in sys.path]
+    entries = sys.path or ()  # None while the interpreter is taken down
+    places = [entry.replace("\\", "/") for entry in entries if isinstance(entry, str)]
     return [place for place in places if place.endswith(endings) and place.startswith(sys.base_exec_prefix)]
 
 
@@ -37,6 +38,8 @@ def _shared(name):
 
 
 def _load_aside(name):
+    if sys.meta_path is None:  # the interpreter is being taken down: nothing can be imported any more
+        return None
     import _frozen_importlib as importlib
     import _frozen_importlib_external as external
 

@@ -4,6 +4,8 @@ Guarantees: the original is put back only where our own object is still in place
 top of us is undone.
 """
 
+import os
+
 from .patches import replaced
 
 
@@ -14,6 +16,9 @@ def restore():
         owner, name, real, monitored = replaced.pop()
         if getattr(owner, name, None) is monitored:
             setattr(owner, name, real)
+            if monitored in os.supports_fd:
+                os.supports_fd.remove(monitored)
+                os.supports_fd.add(real)
         else:
             kept.append(name)
     return kept
