@@ -64,7 +64,7 @@ def end_normally():
     if recorder.wake is not None:
         wake, recorder.wake = recorder.wake, None
         wake()
-    if session.uncaught is None and hasattr(sys, "last_value") and not session.has_exited:
+    if session.uncaught is None and hasattr(sys, "last_value") and exited_for_sure() is not True:
         guard.late("exits", "find_unseen_exception")
     if session.uncaught == "error.KeyboardInterrupt":
         end("signal", None, signal="SIGINT", error=session.uncaught)

@@ -119,8 +119,19 @@ def find_unseen_exception():
     """Record an uncaught exception that a hook of the program's own has shown (sys.last_exc, 3.12; last_value
     before).
     """
-    if not any(ours is sys.excepthook for _, _, _, ours in patches.replaced):
-        on_last_exception(getattr(sys, "last_exc", None) or sys.last_value)
+    error = getattr(sys, "last_exc", None) or sys.last_value
+    if not any(ours is sys.excepthook for _, _, _, ours in patches.replaced) and came_out_of_main(error):
+        on_last_exception(error)
+
+
+def came_out_of_main(error):
+    """False for an exception that somebody has caught on its way: pytest and debuggers set sys.last_value, too."""
+    trace = getattr(error, "__traceback__", None)
+    if trace is None:
+        return True  # a syntax error of the program itself
+    frame = trace.tb_frame
+    main = sys.modules.get("__main__")
+    return frame.f_code.co_name == "_run_module_as_main" or main is not None and frame.f_globals is vars(main)
 
 
 def record_error(error, level, more):

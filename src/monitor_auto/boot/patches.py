@@ -64,7 +64,11 @@ def replace_before(owner, name, on_call):
 
     facts = {"__new__": monitored_new, "__init__": staticmethod(real), "__doc__": real.__doc__}
     facts["__module__"], facts["__qualname__"] = real.__module__, real.__qualname__
-    replace(owner, name, Before(real.__name__, (), facts))
+    monitored = Before(real.__name__, (), facts)
+    replace(owner, name, monitored)
+    home = sys.modules.get(real.__module__)  # os takes its functions from posix, and there pickle looks for them
+    if home is not owner and getattr(home, name, None) is real:
+        replace(home, name, monitored)
 
 
 def replace_hook(owner, name, on_call):

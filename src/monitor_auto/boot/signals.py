@@ -12,7 +12,7 @@ Guarantees:
 
 import os
 
-from . import cold, patches
+from . import cold, guard, patches
 
 try:
     import faulthandler
@@ -49,7 +49,8 @@ def make_call(name, real_call):
     """Return what stands in for one of faulthandler's functions."""
 
     def monitored_call(*args, **kwargs):
-        return getattr(cold("faulthandling"), name)(*args, **kwargs)
+        stand_in = guard.call("faulthandling", cold, "faulthandling")  # None in half an installation
+        return (getattr(stand_in, name) if stand_in else real_call)(*args, **kwargs)
 
     return patches.disguise(monitored_call, real_call)
 

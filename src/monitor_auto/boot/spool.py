@@ -197,7 +197,7 @@ def _one_line(path):
     except OSError:
         return ""
     try:
-        return os.read(fd, 64).decode("ascii", "replace").strip()
+        return os.read(fd, 64).decode("utf-8", "replace").strip()
     except OSError:
         return ""
     finally:
