@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from support.needs import need_command
@@ -91,3 +92,22 @@ def _make_proxy(port: int, log: list[str]) -> type[BaseHTTPRequestHandler]:
             """Print nothing."""
 
     return Proxy
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody uses just now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until_open(port: int, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
+    """Wait until a server that was started accepts connections; fail with its log when it ends or takes too long."""
+    deadline = monotonic() + seconds
+    while monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            return
+        except OSError:
+            sleep(0.01)
+    raise AssertionError(f"the server does not listen: {log.read_text(errors='replace')}")
