@@ -4,7 +4,6 @@ Guarantees: nothing here follows a link, waits for a reader of a pipe, or writes
 """
 
 import os
-import sys
 import time
 
 from . import check_same, encode, guard
@@ -92,8 +91,8 @@ def _reason(error):
         check_same()
     except ImportError as found:
         return str(found)
-    names = [getattr(finder, "__name__", "") for finder in sys.meta_path]
-    return "" if "PathFinder" in names else "the program has replaced what finds modules (%s)" % error
+    is_ours = (error.name or "").startswith("monitor_auto.") and isinstance(error, ModuleNotFoundError)
+    return "the program has replaced what finds modules (%s)" % error if is_ours else ""
 
 
 def _place(error):

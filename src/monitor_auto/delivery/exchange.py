@@ -54,9 +54,9 @@ def has_proxy(scheme: str) -> bool:
 
 
 def request(host: str, port: int, path: str, token: "str | None", body: bytes, scheme: str = "http") -> bytes:
-    """Return the bytes of a POST. Raises ValueError for a token that no header may hold."""
+    """Return the bytes of a POST. Raises NoAnswer for a token that no header may hold."""
     if token and not (token.isascii() and token.isprintable()):
-        raise ValueError("MONITOR_TOKEN holds characters that no header may hold")
+        raise NoAnswer("MONITOR_TOKEN holds characters that no header may hold")
     name = f"[{host}]" if ":" in host else host
     if port != (443 if scheme == "https" else 80):
         name = f"{name}:{port}"
@@ -230,8 +230,9 @@ class _Reader:
         return data
 
     def rest(self) -> bytes:
-        while piece := self.receive():
+        while len(self.held) <= MAX_BODY_BYTES:
+            piece = self.receive()
+            if not piece:
+                return self.held
             self.held += piece
-            if len(self.held) > MAX_BODY_BYTES:
-                raise NoAnswer("the answer is too long")
-        return self.held
+        raise NoAnswer("the answer is too long")
