@@ -51,10 +51,9 @@ def start(overrides=None):
         check_same()
         for name in HOT:
             load(name)
+        for name in COLD:  # before our own files: there may be no further descriptor
+            keep(name)
         _is_started = sys.modules[__name__ + ".forks"].start_process(overrides)
-        if _is_started:
-            for name in COLD:
-                keep(name)
     except Exception as error:  # half an installation, an endpoint that cannot be used, no memory: dormant
         tell_failure(error)
     return _is_started

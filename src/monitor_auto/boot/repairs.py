@@ -10,7 +10,7 @@ import sys
 import time
 from _thread import _count as other_threads
 
-from . import check_same, guard, notes, parsing, stdlib
+from . import check_same, cold, guard, notes, stdlib
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
@@ -53,17 +53,30 @@ def check(segment):
 
 def open_anywhere(segment):
     """Open a segment in the best directory that takes it, making it if need be. False where none does."""
-    settings = segment.settings
-    for directory in (settings.spool_directory, *parsing.fallback_directories()):
-        try:
-            if os.path.isabs(directory):
-                directory = private_directory(directory)
-                segment.is_keeper = os.lstat(directory).st_size > CROWDED_BYTES and segment.base[-1] == "0"
-                return segment.open_in(directory)
-        except OSError as error:
-            notes.debug("spool " + directory + " cannot be used: " + str(error))
+    if open_in(segment, segment.settings.spool_directory):
+        return True
+    try:
+        others = cold("parsing").fallback_directories()
+    except (ImportError, OSError):  # no descriptor left to read the module with
+        others = ()
+    for directory in others:
+        if open_in(segment, directory):
+            return True
     segment.fd, segment.inode = -1, 0
     return False
+
+
+def open_in(segment, directory):
+    """Open a segment in this directory, if it can be made private. True when it did."""
+    if not os.path.isabs(directory):
+        return False
+    try:
+        directory = private_directory(directory)
+        segment.is_keeper = os.lstat(directory).st_size > CROWDED_BYTES and segment.base[-1] == "0"
+        return segment.open_in(directory)
+    except OSError as error:
+        notes.debug("spool " + directory + " cannot be used: " + str(error))
+        return False
 
 
 def is_ours(segment):
@@ -186,6 +199,7 @@ def private_directory(path):
         facts = os.lstat(path)
     except FileNotFoundError:
         os.makedirs(path, 0o700, exist_ok=True)
+        os.chmod(path, 0o700)  # whatever the umask has left of it
         facts = os.lstat(path)
     if facts.st_mode & 0o170000 != 0o040000:
         raise NotADirectoryError("it is no directory, or a link")

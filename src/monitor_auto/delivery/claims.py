@@ -73,12 +73,14 @@ class Claim:
             following += 1
         return numbers
 
-    def check(self, header: bytes, facts: os.stat_result) -> None:
+    def check(self, header: bytes, facts: os.stat_result, number: int) -> None:
         """Raise Unreadable when a segment's header does not fit its file or its name."""
         if field(header, b"inode") != b"%d" % facts.st_ino:
             raise Unreadable("a copy of another segment")
         if field(header, b"session") != quote(session_id(self.base)).encode():
             raise Unreadable("the segment of another session")
+        if field(header, b"number") != b"%d" % number:
+            raise Unreadable("a second name of another segment")
 
     def write_what_became(self, settings: "Any") -> None:
         """Give a session that has no end its `session.lost`, once."""

@@ -67,7 +67,7 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
         return
     try:
         header, _ = read_header(descriptor)
-        claim.check(header, facts)
+        claim.check(header, facts, segment.number)
         remains.has_end = b',"merged":' in header or has_end(descriptor, remains.has_end)
         remains.header, remains.target, remains.last_write = header, segment, facts.st_mtime
         remains.last_line = last_event(descriptor, facts.st_size) or remains.last_line

@@ -114,18 +114,18 @@ class Segment:
         self,
         deadline: float,
         is_good: "Callable[[bytes], bool]" = is_whole,
-        check: "Callable[[bytes, os.stat_result], None] | None" = None,
+        check: "Callable[[bytes, os.stat_result, int], None] | None" = None,
     ) -> "Iterator[Line]":
         """Yield the lines that were not delivered yet, damaged ones with a `fault`.
 
-        `check` gets the header and may raise Unreadable. Raises Unreadable, OutOfTime, and OSError when there is no
-        such file or the disk fails.
+        `check` gets the header, the file's facts and the number in its name, and may raise Unreadable. Raises
+        Unreadable, OutOfTime, and OSError when there is no such file or the disk fails.
         """
         descriptor, facts = open_own(self.path)
         try:
             header, self.end = read_header(descriptor)
             if check is not None:
-                check(header, facts)
+                check(header, facts, self.number)
             self.take_facts(header, facts)
             self.end = max(self.end, self.position(facts.st_size))
             for text, end in read_lines(descriptor, self.end, deadline):
@@ -257,10 +257,10 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 def remove(path: str) -> None:
-    """Delete a file that may be gone already."""
+    """Delete a file that may be gone already; a folder in its place is nobody's of us and stays."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return
 
 

@@ -1,0 +1,379 @@
+"""Disks, descriptors and folders that fail while a program runs: it never notices, and nothing is lost that need not
+be.
+"""
+
+import json
+import os
+import signal
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.children import Child, Children, Run
+from support.collector import Collector
+from support.needs import miss, need_command
+from support.spool import read_events, read_headers, read_ledger, segments
+
+ROOM = 512 << 10
+"""Bytes of the small file systems here."""
+
+
+FILLING = """
+    import os, sys
+    from monitor_auto import Monitor
+
+    disk = os.environ["DISK"]
+
+    def fill():
+        with open(disk + "/more", "wb", buffering=0) as more:
+            try:
+                while True:
+                    more.write(b"x" * 1000)
+            except OSError:
+                pass
+            try:
+                while True:
+                    more.write(b"x")
+            except OSError:
+                pass
+
+    def record(*numbers):
+        for number in numbers:
+            Monitor.event("work.number", {"number": number, "pad": "p" * 300})
+
+"""
+
+
+def on_small_disk(children: Children, source: str, **how: Any) -> tuple[Run, Path]:
+    """Run FILLING and a program, bare and monitored, whose spool has a file system of its own; return the run and a
+    copy of the spool. A file `ballast` fills all of the disk but 64 KiB.
+    """
+    if os.geteuid():
+        miss("only root can mount")
+    unshare = need_command("unshare", "util-linux")
+    disk, out = children.folder / "disk", children.folder / "out"
+    disk.mkdir(exist_ok=True)
+    out.mkdir(exist_ok=True)
+    (children.folder / "program.py").write_text(textwrap.dedent(FILLING) + textwrap.dedent(source))
+    setup = f"""
+        mount -t tmpfs -o ro none /var/tmp
+        mount -t tmpfs -o size={ROOM},mode=700 none {disk}
+        mkdir -m 700 {disk}/spool
+        head -c {ROOM - (64 << 10)} /dev/zero > {disk}/ballast
+        status=0
+        "$@" || status=$?
+        rm -f {disk}/ballast {disk}/more
+        cp -a {disk}/spool/. {out}
+        exit $status
+    """
+    words = [unshare, "--mount", "sh", "-ec", setup, "sh", str(children.sandbox.python)]
+    env = {"DISK": str(disk), "MONITOR_SPOOL_DIR": f"{disk}/spool", **how.pop("env", {})}
+    done = children.twin([*words, str(children.folder / "program.py")], env=env, **how)
+    return done, out
+
+
+def numbers(events: list[dict[str, Any]]) -> list[int]:
+    """Return the numbers of the recorded events."""
+    return [item["data"]["number"] for item in events if item["name"] == "work.number"]
+
+
+def whole(spool: Path) -> list[dict[str, Any]]:
+    """Return the events of a spool whose disk was full: a short write leaves a torn line there."""
+    return [json.loads(line) for line in _lines(spool) if _is_whole(line)]
+
+
+def torn(spool: Path) -> list[bytes]:
+    """Return the lines that are no events and no headers."""
+    return [line for line in _lines(spool) if not _is_whole(line) and b"monitor_auto_segment" not in line]
+
+
+def _lines(spool: Path) -> list[bytes]:
+    return [line for path in segments(spool) for line in path.read_bytes().split(b"\n") if line]
+
+
+def _is_whole(line: bytes) -> bool:
+    return line.startswith(b'{"v":1,') and line.endswith(b"}}")
+
+
+def test_full_disk_is_waited_for_and_then_all_is_written(children: Children) -> None:
+    """A log that fills the disk at night is rotated in the morning; what happened in between is what matters."""
+    source = """
+        record(*range(10))
+        fill()
+        record(*range(10, 60))
+        os.unlink(disk + "/more")
+        record(60)
+        print("done")
+    """
+    done, spool = on_small_disk(children, source)
+    assert done.stdout == b"done\n"
+    assert numbers(whole(spool)) == list(range(61))
+    assert not [line for line in read_ledger(spool) if line["what"] == "dropped"]
+
+
+def test_torn_line_does_not_spoil_the_next(children: Children) -> None:
+    """A full disk takes half a line; glued to the next one it would cost two events."""
+    source = """
+        fill()
+        os.truncate(disk + "/more", os.path.getsize(disk + "/more") - 4096)
+        record(*range(40))
+        os.unlink(disk + "/more")
+        record(40)
+    """
+    _, spool = on_small_disk(children, source)
+    assert numbers(whole(spool)) == list(range(41))
+    assert len(torn(spool)) == 1
+    assert torn(spool)[0].startswith(b'{"v":1,')
+
+
+def test_memory_is_bounded_and_errors_are_kept_longest(children: Children) -> None:
+    """A program that goes on for days on a full disk must not be killed for our queue."""
+    source = """
+        fill()
+        for number in range(40):
+            Monitor.error("trouble %d" % number)
+        for number in range(30_000):
+            record(number)
+        os.unlink(disk + "/more")
+        os.unlink(disk + "/ballast")
+        os.system("mount -o remount,size=50m none " + disk)
+        record(30_000)
+    """
+    _, spool = on_small_disk(children, source, env={"MONITOR_RATE_LIMIT": "0"})
+    events = whole(spool)
+    kept = numbers(events)
+    assert kept == list(range(kept[0], 30_001)), "not the oldest went"
+    assert 1000 < len(kept) < 20_000
+    errors = [item["data"]["message"] for item in events if item["type"] == "error"]
+    assert errors == [f"trouble {number}" for number in range(40)]
+    dropped = [line for line in read_ledger(spool) if line["what"] == "dropped"]
+    recorded = 30_001 + 40 + 2
+    assert sum(line["count"] for line in dropped) == recorded - len(events)
+
+
+def test_disk_that_is_full_from_the_start_is_used_when_there_is_room(children: Children) -> None:
+    """The first line of a segment is its header: without room for it there is no segment, and later there must be."""
+    source = """
+        if not sys.argv[1:]:
+            fill()
+            os.execv(sys.executable, [sys.executable, __file__, "again"])
+        record(0, 1)
+        os.unlink(disk + "/more")
+        record(2)
+        print("done")
+    """
+    done, spool = on_small_disk(children, source)
+    assert done.stdout == b"done\n"
+    assert numbers(whole(spool)) == [0, 1, 2]
+    assert [item["name"] for item in whole(spool)][-4:] == [*["work.number"] * 3, "session.end"]
+
+
+def test_uncaught_error_is_recorded_when_every_descriptor_is_used(children: Children) -> None:
+    """Running out of descriptors is what the error is about: just then there is none for us."""
+    source = """
+        import os, resource
+        from monitor_auto import Monitor
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        files = []
+        Monitor.event("work.begun")
+        while True:
+            files.append(open("/dev/null"))
+    """
+    done = children.twin(source)
+    assert done.status == 1
+    assert done.names == ["session.start", "work.begun", "error.OSError", "session.end"]
+
+
+def test_program_without_a_free_descriptor_records_from_its_start(children: Children) -> None:
+    """Where the limit leaves no number free at the start, memory has to do until one is."""
+    source = """
+        import os
+        from monitor_auto import Monitor
+        Monitor.event("work.begun")
+        os.closerange(3, 20)
+        Monitor.event("work.done")
+        print("done")
+    """
+    path = children.folder / "program.py"
+    path.write_text(textwrap.dedent(source))
+    # The interpreter itself needs two to start; we need two more that stay.
+    setup = 'ulimit -n 20; i=3; while [ $i -lt 17 ]; do eval "exec $i</dev/null"; i=$((i + 1)); done; exec "$@"'
+    bash = need_command("bash", "bash")
+    done = children.twin([bash, "-c", setup, "bash", str(children.sandbox.python), str(path)])
+    assert done.stdout == b"done\n"
+    assert done.names == ["session.start", "work.begun", "work.done", "session.end"]
+
+
+@pytest.mark.parametrize("limit", [64, 256, 1024])
+@pytest.mark.parametrize("last", [512, 0])
+def test_daemon_that_closes_everything_keeps_its_files_to_itself(children: Children, limit: int, last: int) -> None:
+    """A daemon's log, opened under the number that was ours, must not get a byte of ours, and we go on elsewhere."""
+    source = """
+        import os, resource, sys
+        from monitor_auto import Monitor
+        limit, last = map(int, sys.argv[1:])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        Monitor.event("work.begun")
+        os.closerange(3, last or limit)
+        files = [os.open("log-%d" % number, os.O_RDWR | os.O_CREAT) for number in range(40)]
+        for number in range(3):
+            Monitor.event("work.number", {"number": number})
+        for number in files:
+            os.write(number, b"mine")
+        os.kill(os.getpid(), 15) if len(sys.argv) > 3 else None
+        print([os.path.getsize("log-%d" % number) for number in range(40)] == [4] * 40)
+    """
+    done = children.twin(source, argv=[str(limit), str(last)])
+    assert done.stdout == b"True\n"
+    assert done.names == ["session.start", "work.begun", *["work.number"] * 3, "session.end"]
+    assert len({item["session"]["id"] for item in done.events}) == 1
+    assert len({item["event_id"] for item in done.events}) == 6
+
+
+def test_double_forked_daemon_is_recorded_and_unharmed(children: Children) -> None:
+    """The classic daemon: two forks, a session of its own, no descriptors, another folder, no umask."""
+    source = """
+        import os, sys
+        from monitor_auto import Monitor
+        ready, told = os.pipe()
+        if os.fork():
+            os.close(told)
+            sys.stdout.write(os.read(ready, 10).decode())
+            os.wait()
+            sys.exit(0)
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.chdir("/")
+        os.umask(0)
+        os.dup2(told, 100)
+        os.closerange(3, 100)
+        os.closerange(101, os.sysconf("SC_OPEN_MAX"))
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        Monitor.event("work.daemon", {"pid": os.getpid()})
+        os.write(100, b"ready")
+        os.close(100)
+        Monitor.event("work.done")
+    """
+    done = children.twin(source)
+    _wait_for_end(children, done, "work.done")
+    assert done.stdout == b"ready"
+    sessions = {item["data"]["pid"]: item["session"]["id"] for item in done.named("session.start")}
+    assert len(sessions) == 3
+    (daemon,) = done.named("work.daemon")
+    assert daemon["session"]["id"] == sessions[daemon["data"]["pid"]]
+    of_daemon = [item["name"] for item in done.events if item["session"]["id"] == daemon["session"]["id"]]
+    assert of_daemon == ["session.start", "work.daemon", "work.done", "session.end"]
+
+
+def _wait_for_end(children: Children, done: Run, name: str) -> None:
+    """Wait until the session that has recorded an event has let go of its lock: a daemon outlives its starter."""
+    deadline = time.monotonic() + 60
+    while True:
+        ends = {item["session"]["id"] for item in done.named("session.end")}
+        if {item["session"]["id"] for item in done.named(name)} <= ends and done.named(name):
+            return
+        assert time.monotonic() < deadline, done.names
+        time.sleep(0.01)
+
+
+DELETING = """
+    import glob, os, shutil, sys, time
+    from monitor_auto import Monitor
+    spool = os.environ.get("MONITOR_SPOOL_DIR", "/nowhere")
+    for number in range(5):
+        Monitor.event("work.number", {"number": number})
+    for pattern in sys.argv[1:]:
+        for path in glob.glob(spool + "/" + pattern):
+            os.unlink(path)
+    if not sys.argv[1:]:
+        shutil.rmtree(spool, ignore_errors=True)
+    end = time.monotonic() + 60
+    number = 5
+    while time.monotonic() < end and Monitor.session and not glob.glob(spool + "/*.[1-9].jsonl") and number < 3e6:
+        Monitor.event("work.number", {"number": number})
+        number += 1
+        if "*.live" in sys.argv and "*.jsonl" not in sys.argv and glob.glob(spool + "/*.live"):
+            break
+    Monitor.event("work.done")
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("patterns", [[], ["*.jsonl"], ["*.jsonl", "*.live"]])
+def test_deleted_spool_is_made_again_with_what_it_held(children: Children, patterns: list[str]) -> None:
+    """`rm -rf ~/.cache` is what people do, also while their programs run."""
+    done = children.twin(DELETING, argv=patterns, env={"MONITOR_RATE_LIMIT": "0"})
+    assert done.stdout == b"done\n"
+    assert done.names[0] == "session.start"
+    found = numbers(read_events(children.spool))
+    assert found == list(range(len(found)))
+    assert len(found) >= 5
+    assert done.names[-2:] == ["work.done", "session.end"]
+    assert len(list(children.spool.glob("*.live"))) == 1
+
+
+def test_deleted_lock_is_taken_again(children: Children) -> None:
+    """Without it the session would count as dead, and another process would deliver and delete what it still writes."""
+    source = """
+        import glob, os, sys, time
+        from monitor_auto import Monitor
+        spool = os.environ.get("MONITOR_SPOOL_DIR", "/nowhere")
+        for path in glob.glob(spool + "/*.live"):
+            os.unlink(path)
+        end = time.monotonic() + 60
+        while Monitor.session and not glob.glob(spool + "/*.live") and time.monotonic() < end:
+            Monitor.event("work.tick")
+            time.sleep(0.01)
+        print("ready", flush=True)
+        sys.stdin.read()
+        Monitor.event("work.done")
+    """
+    child = children.start(source, stdin=-1)
+    assert _line(child) == b"ready\n"
+    (live,) = children.spool.glob("*.live")
+    descriptor = os.open(live, os.O_RDWR)
+    with pytest.raises((BlockingIOError, PermissionError)):
+        os.lockf(descriptor, os.F_TEST, 0)
+    os.close(descriptor)
+    assert child.finish(b"").names[-2:] == ["work.done", "session.end"]
+
+
+def test_kill_after_the_event_was_recorded_loses_nothing(children: Children) -> None:
+    """The promise that all else here serves."""
+    source = """
+        import os
+        from monitor_auto import Monitor
+        for number in range(1000):
+            Monitor.event("work.number", {"number": number})
+        os.kill(os.getpid(), 9)
+    """
+    done = children.twin(source)
+    assert done.status == -signal.SIGKILL
+    assert numbers(read_events(children.spool)) == list(range(1000))
+    assert len(read_headers(children.spool)) == 1
+
+
+def test_full_disk_is_delivered_from(children: Children, collector: Collector) -> None:
+    """Delivering is what makes room; it must not need any for itself."""
+    source = """
+        record(*range(50))
+        fill()
+        record(50, 51)
+        print(Monitor.session is not None or True)
+    """
+    done, spool = on_small_disk(children, source, endpoint=collector.url)
+    sent = [item["data"]["number"] for item in collector.unique() if item["name"] == "work.number"]
+    assert sorted(sent) == list(range(52))
+    assert collector.names().count("session.end") == 1
+    assert not segments(spool)
+
+
+def _line(child: Child) -> bytes:
+    assert child.process.stdout is not None
+    return child.process.stdout.readline()
