@@ -22,7 +22,7 @@ demo: .venv/wheel-installed ## watch a small batch job that knows nothing of the
 	@$(BIN)/python examples/demo.py
 
 test: check ## style, types and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 4
 
 check: .venv/tests-installed ## style and types only
 	$(BIN)/ruff check .

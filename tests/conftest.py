@@ -1,5 +1,6 @@
 """Fixtures of all tests: real environments with the built wheel, real children, an honest receiver."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from support.sandbox import Sandbox, Sandboxes
 @pytest.fixture(scope="session")
 def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Sandboxes:
     """Every environment of this test run; the wheel is built from the tree when the first one asks for it."""
-    return Sandboxes(tmp_path_factory.mktemp("sandboxes"))
+    # With several workers each has a folder of its own below the one of the run.
+    base = tmp_path_factory.getbasetemp()
+    return Sandboxes((base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "sandboxes")
 
 
 @pytest.fixture(scope="session")

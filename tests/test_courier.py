@@ -129,6 +129,7 @@ def test_handshake_that_hangs_is_waited_for_once(children: Children, swallower: 
 def test_look_up_that_hangs_ends_at_the_deadline(children: Children) -> None:
     """A resolver that is away holds a look-up for ten seconds and more, and nothing in the process can end it."""
     unshare = need_command("unshare", "util-linux")
+    need_command("ip", "iproute2")
     words = [
         unshare,
         "--mount",

@@ -3,11 +3,15 @@
 Tests run against what users install: the wheel, its start line and the bytecode that pip compiled.
 """
 
+import fcntl
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,36 +56,47 @@ class Sandbox:
 
 
 class Sandboxes:
-    """Makes each environment once per test run, and the wheel once, all below one folder."""
+    """Makes each environment once per test run, and the wheel once, below one folder that parallel workers share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[tuple[str, ...], Sandbox] = {}
-        self._wheel: Path | None = None
+        folder.mkdir(exist_ok=True)
 
     @property
     def wheel(self) -> Path:
         """The wheel of the tree as it is now."""
-        if self._wheel is None:
-            self._wheel = build_wheel(self._folder / "wheel")
-        return self._wheel
+        folder = self._folder / "wheel"
+        self._once("wheel", lambda: build_wheel(folder))
+        (wheel,) = folder.glob("monitor_auto-*.whl")
+        return wheel
 
     def empty(self, python: str | tuple[str, ...] = sys.executable) -> Sandbox:
         """Make a new environment without the wheel, for tests that change it."""
-        words = (python,) if isinstance(python, str) else python
-        folder = self._folder / f"environment-{len(list(self._folder.iterdir()))}"
-        call([*words, "-m", "venv", str(folder)])
-        return Sandbox(folder, words[:-1])
+        return self._fill(Path(tempfile.mkdtemp(prefix="environment-", dir=self._folder)), python)
 
     def get(self, python: str | tuple[str, ...] = sys.executable, *requirements: str) -> Sandbox:
         """Return the environment of an interpreter with the wheel and `requirements`, made at the first call."""
         words = (python,) if isinstance(python, str) else python
-        key = (*words, "--", *requirements)
-        if key not in self._made:
-            sandbox = self.empty(words)
-            sandbox.pip("install", "--quiet", str(self.wheel), *requirements)
-            self._made[key] = sandbox
-        return self._made[key]
+        name = hashlib.sha256(repr((words, requirements)).encode()).hexdigest()[:12]
+        folder, wheel = self._folder / name, str(self.wheel)
+        self._once(name, lambda: self._fill(folder, words).pip("install", "--quiet", wheel, *requirements))
+        return Sandbox(folder, words[:-1])
+
+    def _fill(self, folder: Path, python: str | tuple[str, ...]) -> Sandbox:
+        words = (python,) if isinstance(python, str) else python
+        call([*words, "-m", "venv", str(folder)])
+        # Some tests start children as another user, who has to reach the interpreter.
+        folder.chmod(0o755)
+        return Sandbox(folder, words[:-1])
+
+    def _once(self, name: str, make: Callable[[], object]) -> None:
+        """Call `make` unless some worker of this run has done so."""
+        done = self._folder / f"{name}.done"
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make()
+                done.touch()
 
 
 def build_wheel(folder: Path, source: Path = ROOT, **settings: str) -> Path:
