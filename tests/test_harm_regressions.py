@@ -77,7 +77,7 @@ def refuse(*args, **kwargs):
     raise RuntimeError("not here")
 
 builtins.__import__ = seen
-for name in ("open", "eval", "compile", "print", "round", "id"):
+for name in ("open", "eval", "compile", "print", "input", "id"):
     setattr(builtins, name, refuse)
 import colorsys
 if os.fork() == 0:

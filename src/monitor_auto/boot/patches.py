@@ -3,15 +3,10 @@
 Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it back.
 """
 
-import builtins
 import sys
 
 from . import recorder
 from .guard import late
-
-__builtins__ = builtins
-"""The program's own, for its hooks are called from here: what C code imports (to print a traceback) goes through the
-`__import__` of the frame that called it (PyImport_Import, 3.10 to 3.15)."""
 
 replaced = []
 
