@@ -12,7 +12,10 @@ from . import forks, recorder, repairs
 
 
 def become_child(settings, lineage, frame):
-    """Make the child a session, or a sleeping one if it is `subprocess` about to exec. `frame` is who called fork."""
+    """Make the child a session, or a sleeping one if it is `subprocess` about to exec. `frame` is who called fork.
+
+    True: it is, or sleeps.
+    """
     is_child_of_session = recorder.session is not None
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
@@ -32,3 +35,4 @@ def become_child(settings, lineage, frame):
         recorder.wake = wake
     else:
         wake()
+    return True

@@ -90,4 +90,5 @@ def start_session(settings, parent, start_method):
 
 def after_fork_in_child():
     """Runs in every forked child, in C's call, before os.fork returns there."""
-    guard.late("forked", "become_child", _settings, _lineage, sys._getframe(1))
+    if not guard.late("forked", "become_child", _settings, _lineage, sys._getframe(1)):
+        recorder.session = None  # what it records must not pass for its parent's
