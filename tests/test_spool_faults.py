@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.children import Child, Children, Run
-from support.collector import Collector
+from support.collector import STALL, Collector
 from support.needs import miss, need_command
 from support.spool import read_events, read_headers, read_ledger, segments
 
@@ -377,3 +377,88 @@ def test_full_disk_is_delivered_from(children: Children, collector: Collector) -
 def _line(child: Child) -> bytes:
     assert child.process.stdout is not None
     return child.process.stdout.readline()
+
+
+def test_flush_on_a_full_disk_leaves_everything_and_says_so(children: Children, collector: Collector) -> None:
+    """A flush goes on in a fresh segment first; where there is no room for one, the old one must stay in use."""
+    source = """
+        record(*range(10))
+        fill()
+        flushed = [Monitor.flush(10), Monitor.flush(10)]
+        record(10)
+        os.unlink(disk + "/more")
+        flushed.append(Monitor.flush(10))
+        record(11)
+        if Monitor.session is not None and flushed != [False, False, True]:
+            print(flushed)
+    """
+    done, spool = on_small_disk(children, source, endpoint=collector.url)
+    assert done.stdout == b""
+    assert sorted(numbers(collector.unique())) == list(range(12))
+    assert len(collector.unique()) == len(collector.events())
+    assert not segments(spool)
+
+
+def test_threads_that_record_while_others_flush_and_rotate_lose_nothing(
+    children: Children, collector: Collector
+) -> None:
+    """Each of them turns the same descriptor to another file; a line that went to the wrong one would be deleted."""
+    source = """
+        import threading
+        from monitor_auto import Monitor
+
+        def record(first):
+            for number in range(first, first + 2000):
+                Monitor.event("work.number", {"number": number, "pad": "p" * 200})
+
+        def flush():
+            while recording.is_set():
+                Monitor.flush(10)
+
+        recording = threading.Event()
+        recording.set()
+        recorders = [threading.Thread(target=record, args=(2000 * index,)) for index in range(4)]
+        flushers = [threading.Thread(target=flush) for _ in range(2)]
+        for thread in recorders + flushers:
+            thread.start()
+        for thread in recorders:
+            thread.join()
+        recording.clear()
+        for thread in flushers:
+            thread.join()
+        print("done")
+    """
+    env = {"MONITOR_RATE_LIMIT": "0", "MONITOR_SPOOL_LIMIT": "2MiB", "MONITOR_EXIT_TIMEOUT": "30"}
+    done = children.twin(source, endpoint=collector.url, env=env)
+    assert done.stdout == b"done\n"
+    dropped = sum(line["count"] for line in done.ledger if line["what"] == "dropped")
+    arrived = numbers(collector.unique())
+    assert len(arrived) == len(set(arrived)) == 8000 - dropped
+    assert len(arrived) > 4000
+    assert len(collector.events()) == len(collector.unique())
+
+
+def test_forked_child_can_flush_while_its_parent_does(children: Children, collector: Collector) -> None:
+    """A lock that a thread of the parent held at the fork is never released in the child."""
+    source = """
+        import os, threading, warnings
+        from monitor_auto import Monitor
+        warnings.simplefilter("ignore")
+        Monitor.event("work.parent")
+        thread = threading.Thread(target=Monitor.flush, args=(5,))
+        thread.start()
+        while Monitor.session and not os.path.exists("asked"):
+            pass
+        if not os.fork():
+            Monitor.event("work.child")
+            flushed = Monitor.flush(30)
+            os._exit(0 if flushed else 3)
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+        thread.join()
+    """
+    collector.answer_next(STALL)
+    child = children.start(source, endpoint=collector.url)
+    collector.wait_for_request(1)
+    (children.folder / "cwd" / "asked").touch()
+    assert child.finish().stdout == b"0\n"
+    assert "work.child" in collector.names()

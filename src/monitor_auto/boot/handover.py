@@ -4,6 +4,7 @@
 
 import os
 import sys
+import time
 from _thread import _count as other_threads
 from _thread import allocate_lock
 
@@ -21,12 +22,14 @@ def deliver():
         return
     if has_living_parent():
         return
+    begin = time.monotonic()
     sender = last_call()
     directory = segment.directory
     last = seal(segment) if directory else -1
     lines = [line.rstrip(b"\n") for line in take_queue(segment)]
     sender.deliver_at_exit(settings, directory, segment.base, last, lines)
-    keep_bounds()
+    if time.monotonic() - begin < settings.exit_timeout_seconds - 0.5:  # the deadline is for all that we do here
+        keep_bounds()
 
 
 def keep_bounds():
@@ -46,10 +49,12 @@ def flush(timeout):
         return False
     try:
         sender = last_call()
+        before = segment.number
         last = repairs.turn(segment)
         lines = [line.rstrip(b"\n") for line in take_queue(segment)]
         try:
-            return sender.deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+            is_delivered = sender.deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+            return is_delivered and (last >= before or segment.directory is None)
         finally:
             segment.queue[:0] = [line + b"\n" for line in lines]
             segment.queue_bytes += sum(map(len, lines)) + len(lines)

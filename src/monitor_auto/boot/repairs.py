@@ -15,6 +15,8 @@ from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_o
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
+TURN_SECONDS = 1.0
+"""How long a flush waits for a repair: a signal handler that flushes may have interrupted it in its own thread."""
 
 
 def append_carefully(segment, line):
@@ -147,11 +149,18 @@ def rescue(segment):
 
 
 def turn(segment):
-    """Go on in a fresh segment; return the number of the one that is finished, or -1 where there is none."""
-    last = segment.number
-    if segment.directory is not None:
+    """Go on in a fresh segment; return the number of the last one that nobody writes to any more, or -1."""
+    if segment.directory is None or not segment.busy.acquire(True, TURN_SECONDS):
+        return segment.number - 1
+    try:
+        last = segment.number
         segment.begin(segment.directory)
-    return last
+        return last
+    except OSError as error:  # a full disk, no descriptors
+        notes.debug("no further segment: " + str(error))
+        return segment.number - 1
+    finally:
+        segment.busy.release()
 
 
 def forget(segment):

@@ -109,28 +109,29 @@ class Segment:
     def begin(self, directory):
         """Create the next segment, write its header, and let the descriptor's number mean it from now on."""
         name = directory + "/" + self.base + "."
+        number = self.number
         while True:
-            self.number += 1
+            number += 1
             try:
-                fd = os.open(name + str(self.number) + ".jsonl", _FLAGS | os.O_APPEND, 0o600)
+                fd = os.open(name + str(number) + ".jsonl", _FLAGS | os.O_APPEND, 0o600)
                 break
             except FileExistsError:
                 continue
         inode = os.fstat(fd).st_ino
         try:
-            write_all(fd, self.header(inode))
+            write_all(fd, self.header(inode, number))
         except OSError:  # a full disk still gives names away
             os.close(fd)
-            os.unlink(name + str(self.number) + ".jsonl")
+            os.unlink(name + str(number) + ".jsonl")
             raise
         self.fd = raise_descriptor(fd, self.fd if facts_of(self.fd, self.inode) else -1)
-        self.inode = inode
+        self.inode, self.number = inode, number
         self.is_low = self.fd < LOW_DESCRIPTOR
         self.directory = directory
         self.is_torn = False
         guard.use_directory(directory)
 
-    def header(self, inode):
+    def header(self, inode, number):
         """Return the first line of a segment."""
         session = self.session
         endpoint = self.settings.endpoint.partition("?")[0]  # a query may hold a key
@@ -139,7 +140,7 @@ class Segment:
             '"machine":%s,"boot":%s,"pid":%d,"started":"%s"}\n'
             % (
                 SEGMENT_FORMAT, quote(endpoint), session.id, '"%s"' % session.parent if session.parent else "null",
-                session.tree, self.number, inode, quote(_one_line("/etc/machine-id")),
+                session.tree, number, inode, quote(_one_line("/etc/machine-id")),
                 quote(_one_line("/proc/sys/kernel/random/boot_id")), session.pid, session.started,
             )
         ).encode()  # fmt: skip
