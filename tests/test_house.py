@@ -45,7 +45,7 @@ LAYERS = {
     # Runs in the helper interpreter.
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
     "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
-    "cli": layer("boot", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | {"httpx", "platformdirs"}),
+    "cli": layer("boot", "api", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | {"httpx", "platformdirs"}),
 }
 
 # Each is used in one place, late, for the reason beside it.

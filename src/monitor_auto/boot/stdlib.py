@@ -62,7 +62,7 @@ def shadowed(libraries=()):
     for entry in sys.path:
         if entry == library:
             break
-        names.update(_modules_in(entry or "."))
+        names.update(modules_in(entry or "."))
     strangers = {name for name in libraries if not is_installed(name)}
     return strangers | {name for name in names if not _is_loaded(name, library)}
 
@@ -89,7 +89,8 @@ def _is_loaded(name, library):
     return module is not None and (getattr(module, "__file__", None) or library).startswith(library)
 
 
-def _modules_in(folder):
+def modules_in(folder):
+    """Return the names of stdlib modules that files or packages of a folder bear."""
     try:
         entries = os.listdir(folder)
     except OSError:

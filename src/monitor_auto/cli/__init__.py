@@ -8,24 +8,39 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
 OVERVIEW = """\
-monitor_auto watches every Python program of this environment, with no change to any of them.
+monitor_auto watches every Python program of this environment, with no change
+to any of them.
 
-  1. Name a collector:    export MONITOR_ENDPOINT=http://127.0.0.1:9090/v1/events
-  2. Run any program:     python nightly.py
+  1. Name a collector:  export MONITOR_ENDPOINT=http://127.0.0.1:9090/v1/events
+  2. Run any program:   python nightly.py
   3. Its start, its end, its errors and its children are at the collector.
 
-What a collector did not take waits in a spool on disk; a later program delivers it, or you do:
-
-  monitor-auto flush      deliver now what ended programs have left
+What a collector did not take waits in a spool on disk; a later program
+delivers it, or `monitor-auto flush` does. Where nothing arrives,
+`monitor-auto status` says what is going on and `monitor-auto doctor` what to
+do about it.
 """
 ENDING = """\
-Settings are environment variables: MONITOR_ENDPOINT switches monitoring on, MONITOR_DISABLE=1 off.
-MONITOR_TOKEN is sent to the collector as a bearer token; MONITOR_SPOOL_DIR says where events wait.
+Settings are environment variables: MONITOR_ENDPOINT switches monitoring on,
+MONITOR_DISABLE=1 off. MONITOR_TOKEN is sent to the collector as a bearer
+token; MONITOR_SPOOL_DIR says where events wait.
+
+`monitor-auto COMMAND --help` explains a command.
+Exit codes: 0 fine, 1 something is wrong or left, 2 wrong call.
 """
+COMMANDS = {
+    "status": "say whether programs are monitored here, and what waits in the spool",
+    "doctor": "check everything, and say what to do about what is wrong",
+    "purge": "delete what ended programs have left in the spool",
+    "event": "record an event from a shell script",
+    "enable": "switch monitoring on for all programs of this environment",
+    "disable": "take back what enable did",
+}
+"""The commands that are modules with `DESCRIPTION`, `add_arguments(parser)` and `run(arguments)`."""
 
 
 def main(argv: "Sequence[str] | None" = None) -> int:
@@ -33,36 +48,65 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     0 done, 1 something is left to do, 2 it was not called as it has to be.
     """
     forget_folder()
-    parser = make_parser()
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser(words)
     try:
-        arguments = parser.parse_args(argv)
+        arguments = parse(parser, words)
     except SystemExit as stop:  # argparse prints help, version and usage errors, and raises
         return int(stop.code or 0)
     if arguments.run is None:
         parser.print_help()
         return 2
-    status: int = arguments.run(arguments)
+    return call(arguments)
+
+
+def call(arguments: "Namespace") -> int:
+    """Run the command; an interrupt, or a reader who has gone (`| head`), ends it without a traceback."""
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal that knows only ASCII shall not break a report
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nmonitor-auto: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # Or the interpreter would try again to write what is left, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     return status
+
+
+def parse(parser: "ArgumentParser", words: "list[str]") -> "Namespace":
+    """Parse the words; `key=value` may stand before, between and behind the options, which argparse alone refuses."""
+    arguments, rest = parser.parse_known_args(words)
+    if rest and (not hasattr(arguments, "values") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.values += rest
+    return arguments
 
 
 def forget_folder() -> None:
     """Take the current folder off the path that `python -m` put it on: a `token.py` there is no library of ours."""
     first = sys.path[0] if sys.path else None
     ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if first is not None and first in ("", _current_folder()) and os.path.realpath(first) != os.path.realpath(ours):
+    if first is not None and first in ("", current_folder()) and os.path.realpath(first) != os.path.realpath(ours):
         del sys.path[0]
 
 
-def _current_folder() -> str:
+def current_folder() -> str:
+    """Return the current folder; "" when it was deleted under us."""
     try:
         return os.getcwd()
-    except OSError:  # deleted under us
+    except OSError:
         return ""
 
 
-def make_parser() -> "ArgumentParser":
-    """Return the parser of all commands."""
+def make_parser(words: "Sequence[str]" = ()) -> "ArgumentParser":
+    """Return the parser of all commands; those that the words do not name are listed and not loaded."""
     from argparse import ArgumentParser, RawDescriptionHelpFormatter
+    from importlib import import_module
 
     from monitor_auto import __version__
 
@@ -77,6 +121,13 @@ def make_parser() -> "ArgumentParser":
     flush.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="stop after so many seconds")
     flush.add_argument("--quiet", action="store_true", help="print nothing but errors")
     flush.set_defaults(run=_flush)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, formatter_class=RawDescriptionHelpFormatter)
+        if name in words:
+            module = import_module(f"{__name__}.{name}")
+            command.description = module.DESCRIPTION
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser
 
 

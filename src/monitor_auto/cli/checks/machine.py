@@ -1,0 +1,66 @@
+"""Checks of the interpreter and of what lies around the programs: what is absent, what hides modules, who embeds."""
+
+from __future__ import annotations
+
+import _imp
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+
+from monitor_auto.boot import stdlib
+
+from . import OK, WARNING, Check
+
+NEWEST = (3, 15)
+"""The newest Python that is tested."""
+PARTS = (
+    ("register_at_fork", "forked children are no sessions of their own"),
+    ("lockf", "a dead program is told from a silent one only after an hour"),
+)
+
+
+def check(folder: str) -> Iterator[Check]:
+    """Yield all findings about this interpreter, and about a folder that holds programs."""
+    yield from interpreter()
+    yield from hidden(folder)
+    yield from hosts()
+
+
+def interpreter() -> Iterator[Check]:
+    """Check that this interpreter has what we build on."""
+    version = "%s %d.%d.%d" % (sys.implementation.name, *sys.version_info[:3])
+    absent = [(f"os.{name}", cost) for name, cost in PARTS if not hasattr(os, name)]
+    if importlib.util.find_spec("faulthandler") is None:
+        absent.append(("faulthandler", "deaths by a signal leave no stack"))
+    for name, cost in absent:
+        yield Check("interpreter", WARNING, f"this Python has no {name}: {cost}")
+    if sys.implementation.name != "cpython" or sys.version_info[:2] > NEWEST:
+        yield Check("interpreter", WARNING, f"{version} is not tested", "Look for a newer monitor-auto.")
+    elif not absent:
+        yield Check("interpreter", OK, f"{version}, {sys.executable}")
+
+
+def hidden(folder: str) -> Iterator[Check]:
+    """Check for files beside the programs that bear names of the standard library."""
+    names = sorted(name for name in stdlib.modules_in(folder) if not is_safe(name))
+    if names:
+        what = f"in {folder} {', '.join(names)} hides what Python itself brings: the library hooks stay off there"
+        yield Check("hidden", WARNING, what, "Rename the files; programs there may trip over them as well.")
+    else:
+        yield Check("hidden", OK, f"no file in {folder} hides a module of the standard library")
+
+
+def is_safe(name: str) -> bool:
+    """Return whether Python has a module before it looks at folders: builtin, frozen, or loaded by every start."""
+    return name in sys.builtin_module_names or _imp.is_frozen(name) or name in ("encodings", "site", "os", "codecs")
+
+
+def hosts() -> Iterator[Check]:
+    """Tell of servers that run programs in sub-interpreters, which are not seen."""
+    found = [name for name in ("mod_wsgi", "uwsgi") if importlib.util.find_spec(name) or shutil.which(name)]
+    found += [name for name in ("MOD_WSGI_PROCESS_GROUP", "UWSGI_ORIGINAL_PROC_NAME") if name in os.environ]
+    if found:
+        what = f"{', '.join(found)} is here: of programs in sub-interpreters only the server process is monitored"
+        yield Check("sub-interpreters", OK, what)

@@ -1,0 +1,140 @@
+"""`monitor-auto status`: whether programs are monitored here, where events go and wait, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from monitor_auto.boot import arrivals, targets
+
+from . import installation, spools
+from .configuration import Configuration, read_configuration
+from .terminal import age_text, coloured, counted, print_json, row, size_text
+
+DESCRIPTION = """\
+Say whether programs that start in this environment are monitored, and why;
+where their events go, where they wait, and how many; and what went wrong so
+far. Nothing is changed and nothing is sent.
+
+  monitor-auto status          a page to read
+  monitor-auto status --json   one JSON object, e.g. to count what waits
+
+Exit codes: 0 programs are monitored here, 1 they are not, 2 wrong call.
+`monitor-auto doctor` looks closer, and says what to do.
+"""
+SHOWN = 5
+"""Causes of each kind that the page names; --json names all."""
+
+
+@dataclass
+class Status:
+    """What the command has found; `on` needs an endpoint and a start line."""
+
+    on: bool
+    why: str
+    endpoint: str
+    endpoint_from: str
+    has_token: bool
+    site_file: str | None
+    start_lines: list[installation.StartLine]
+    spool: spools.Place
+    backlog: list[spools.Backlog]
+    troubles: spools.Troubles
+    hooks: dict[str, bool]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the options."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: Any) -> int:
+    """Run the command. Returns 0 when programs are monitored here, else 1."""
+    status = look(read_configuration())
+    if arguments.json:
+        print_json(asdict(status))
+    else:
+        print("\n".join(page(status)))
+    return 0 if status.on else 1
+
+
+def look(configuration: Configuration) -> Status:
+    """Collect everything."""
+    settings = configuration.settings
+    lines = installation.start_lines()
+    why = configuration.why
+    if configuration.is_on and not lines:
+        why = f"{why}, but no start line is there: install monitor-auto again"
+    directories = spools.existing(settings)
+    return Status(
+        on=configuration.is_on and bool(lines),
+        why=why,
+        endpoint=configuration.endpoint,
+        endpoint_from=configuration.origin,
+        has_token=configuration.has_endpoint and bool(settings.token),
+        site_file=configuration.site_file if configuration.has_site_file else None,
+        start_lines=lines,
+        spool=spools.place_of(settings),
+        backlog=spools.backlogs(directories),
+        troubles=spools.troubles(directories),
+        hooks={name: arrivals.is_wanted(settings, name) for name in [*targets.STDLIB, *targets.THIRD_PARTY]},
+    )
+
+
+def page(status: Status) -> list[str]:
+    """Return the page, line by line."""
+    state = coloured("on", "ok") if status.on else coloured("off", "warning")
+    lines = [row("monitoring", f"{state}: {status.why}")]
+    if status.endpoint:
+        token = "with a token" if status.has_token else "without a token"
+        lines.append(row("endpoint", f"{status.endpoint}, {token}"))
+    lines += [row("start line", f"{line.path} ({line.state})") for line in status.start_lines] or [
+        row("start line", "none: no program of this environment is monitored")
+    ]
+    lines.append(row("spool", f"{status.spool.directory or 'memory'} ({status.spool.why})"))
+    lines += _waiting(status.backlog)
+    lines += _troubles(status.troubles)
+    hooks = ", ".join(name.partition(".")[0] + ("" if on else " (off)") for name, on in status.hooks.items())
+    lines.append(row("libraries", hooks or "none"))
+    return lines
+
+
+def _waiting(backlogs: list[spools.Backlog]) -> list[str]:
+    lines = []
+    for backlog in backlogs:
+        if backlog.events or backlog.living or backlog.away:
+            lines.append(row("waiting", waiting_text(backlog)))
+        if backlog.away:
+            lines.append(row("", coloured(away_text(backlog.away), "wrong")))
+    return lines or [row("waiting", "nothing")]
+
+
+def waiting_text(backlog: spools.Backlog) -> str:
+    """Return what waits for one endpoint."""
+    oldest = f", the oldest for {age_text(backlog.oldest_seconds)}" if backlog.events else ""
+    running = f" and {counted(backlog.living, 'running one')}" if backlog.living else ""
+    return (
+        f"{counted(backlog.events, 'event')} ({size_text(backlog.bytes)}) of "
+        f"{counted(backlog.ended, 'ended program')}{running}{oldest}, "
+        f"for {backlog.endpoint or backlog.key} in {backlog.directory}"
+    )
+
+
+def away_text(away: dict[str, Any]) -> str:
+    """Return what the last failure of an endpoint was, and when it will be tried again."""
+    seconds = away["until"] - time.time()
+    then = f"the next try is in {age_text(seconds)}" if seconds > 0 else "the next program tries again"
+    return f"failed {counted(away['failures'], 'time')} in a row ({away['error'] or away['status']}); {then}"
+
+
+def _troubles(troubles: spools.Troubles) -> list[str]:
+    lines = []
+    for label, counts in (
+        ("dropped", troubles.dropped),
+        ("put aside", troubles.aside),
+        ("errors", troubles.internal_errors),
+        ("problems", troubles.problems),
+    ):
+        lines += [row(label, f"{count:,} × {cause}") for cause, count in spools.by_count(counts)[:SHOWN]]
+    return lines
