@@ -17,6 +17,7 @@ BUILTIN = {
 }
 ANY_STDLIB = set(sys.stdlib_module_names) | {"__future__"}
 ANNOTATIONS = {"__future__", "collections.abc", "typing", "types"}
+IMPORTLIB = {"importlib.machinery", "importlib.metadata", "importlib.util"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ LAYERS = {
     # Runs in the helper interpreter.
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
     "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
-    "cli": layer("boot", "api", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | {"httpx", "platformdirs"}),
+    "cli": layer("boot", "api", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | IMPORTLIB),
 }
 
 # Each is used in one place, late, for the reason beside it.
