@@ -16,7 +16,8 @@ waits in the spool stays there; run `monitor-auto flush` first to deliver it.
   monitor-auto disable
   monitor-auto disable --prefix /srv/jobs/.venv
 
-Exit codes: 0 removed, or there was none; 1 the file cannot be removed; 2 wrong call.
+Exit codes: 0 removed, or there was none; 1 the file cannot be removed;
+2 wrong call.
 """
 
 

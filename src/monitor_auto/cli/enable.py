@@ -27,14 +27,15 @@ defaults; a program whose own environment names MONITOR_ENDPOINT uses that
 one, and nothing of the file.
 
   monitor-auto enable --endpoint http://127.0.0.1:9090/v1/events
-  monitor-auto enable --endpoint https://collector.example/v1/events \
+  monitor-auto enable --endpoint https://collector.example/v1/events \\
       --token-file token.txt --app nightly
   monitor-auto enable --endpoint local: MONITOR_SPOOL_DIR=/var/lib/monitor
 
 A token is read from a file or from $MONITOR_TOKEN: on a command line
 everybody could see it.
 
-Exit codes: 0 written, or already so; 1 the file cannot be written; 2 wrong call.
+Exit codes: 0 written, or already so; 1 the file cannot be written;
+2 wrong call.
 `monitor-auto disable` takes it back.
 """
 NOT_HERE = {
@@ -47,6 +48,7 @@ HEADER = "# Written by `monitor-auto enable`. Defaults of every Python program o
 
 def add_arguments(parser: Any) -> None:
     """Add the options."""
+    parser.usage = "monitor-auto enable --endpoint URL [options] [NAME=VALUE ...]"
     parser.add_argument("--endpoint", metavar="URL", required=True, help="http(s)://host[:port]/v1/events, or local:")
     token = parser.add_mutually_exclusive_group()
     token.add_argument("--token-file", metavar="FILE", help="a file whose first line is the token")
@@ -95,9 +97,6 @@ def collect(arguments: Any) -> dict[str, str]:
     for name, value in settings.items():
         if not value.isprintable() or value != value.strip().strip("\"'"):
             raise ValueError(f"{name} holds a line break, or begins or ends with a space or quote")
-    directory = settings.get("MONITOR_SPOOL_DIR", "/")
-    if not os.path.isabs(directory):
-        raise ValueError(f"MONITOR_SPOOL_DIR must be a whole path, not {directory}")
     problems = make(settings).problems
     if problems:
         raise ValueError("; ".join(problems))

@@ -45,6 +45,7 @@ WORDS = {"true": True, "false": False, "null": None}
 
 def add_arguments(parser: Any) -> None:
     """Add the options."""
+    parser.usage = "monitor-auto event NAME [options] [key=value ...]\n       monitor-auto event --stdin [options]"
     parser.add_argument("name", metavar="NAME", nargs="?", help="namespace.action in lower case, e.g. backup.done")
     parser.add_argument("values", metavar="key=value", nargs="*", default=[], help="the event's data, see above")
     parser.add_argument("--type", choices=TYPES, default="event", help="event (default), metric or error")

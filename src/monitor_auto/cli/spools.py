@@ -20,6 +20,7 @@ from monitor_auto.delivery.segments import Segment, Unreadable, open_own, read_h
 
 MAX_LEDGER_BYTES = 4 << 20
 """Of a longer ledger the last part counts."""
+MAX_RECORD_BYTES = 4096
 
 
 @dataclass
@@ -152,15 +153,18 @@ def endpoint_of(segment: Segment) -> str:
 
 
 def away(directory: str, key: str) -> dict[str, Any] | None:
-    """Return what the breaker knows of an endpoint that failed: until, failures, status, error, is_misplaced."""
-    until, failures, rest = breaker.read(directory, key)
-    if not failures:
-        return None
+    """Return what the breaker knows of an endpoint that failed: until, failures, status, error. None: it did not."""
     try:
-        facts = json.loads(b'{"status":' + rest)
-    except ValueError:
-        facts = {"status": 0, "error": ""}
-    return {"until": until, "failures": failures, "status": facts["status"], "error": facts.get("error", "")}
+        descriptor, _ = open_own(breaker.path_of(directory, key))
+    except (OSError, Unreadable):
+        return None
+    with open(descriptor, "rb") as file:
+        record = _parsed(file.read(MAX_RECORD_BYTES))
+    facts = record if isinstance(record, dict) else {}
+    until, failures, status = (facts.get(name) for name in ("until", "failures", "status"))
+    if not isinstance(until, (int, float)) or not isinstance(failures, int) or not isinstance(status, int):
+        return None
+    return {"until": until, "failures": failures, "status": status, "error": str(facts.get("error", ""))}
 
 
 def by_count(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -86,10 +86,6 @@ def values(configuration: Configuration) -> Iterator[Check]:
     """Check that every value could be read."""
     for problem in configuration.settings.problems:
         yield Check("value", WRONG, problem, f"Correct {problem.partition(' ')[0]}, or unset it.")
-    directory = configuration.values.get("MONITOR_SPOOL_DIR", "")
-    if directory and not os.path.isabs(directory):
-        what = f"MONITOR_SPOOL_DIR is {directory}, which is no absolute path: another place is used"
-        yield Check("value", WRONG, what, "Give the whole path; ~ is not expanded.")
 
 
 def names(configuration: Configuration) -> Iterator[Check]:

@@ -1,0 +1,281 @@
+"""`monitor-auto status`, and what all commands share: help, width, colour, exit codes, being no session."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support.children import Children
+from support.collector import Collector, running_collector
+from support.commands import command, facts, on_terminal
+from support.sandbox import Sandbox, Sandboxes
+from support.spool import segments
+
+COMMANDS = ("flush", "status", "doctor", "purge", "event", "enable", "disable")
+NOWHERE = "http://127.0.0.1:9/v1/events"
+SPOOL_ONLY = {"MONITOR_EXIT_TIMEOUT": "0"}
+WAITING = "import sys; sys.stdout.write('up'); sys.stdout.flush(); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches_within_eighty_columns(children: Children, name: str) -> None:
+    """Help that wraps in the middle of an example cannot be pasted."""
+    done = command(children, name, "--help", bare=True)
+    text = done.stdout.decode()
+    assert (done.status, done.stderr) == (0, b"")
+    assert max(map(len, text.splitlines())) <= 80
+    if name != "flush":
+        assert "Exit codes: 0 " in text
+        assert text.count(f"monitor-auto {name}") >= 2
+
+
+def test_overview_names_every_command(children: Children) -> None:
+    """Who types only `monitor-auto` has to find the way from there."""
+    done = command(children, bare=True)
+    text = done.stdout.decode()
+    assert done.status == 2
+    assert all(f"\n    {name} " in text for name in COMMANDS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", [("status", "--no-such"), ("statsu",), ("status", "word"), ("enable",)])
+def test_wrong_call_exits_with_two(children: Children, words: tuple[str, ...]) -> None:
+    """A script must be able to tell a typing error from a finding."""
+    done = command(children, *words, bare=True)
+    assert (done.status, done.stdout) == (2, b"")
+    assert b"usage: monitor-auto" in done.stderr
+
+
+def test_off_without_an_endpoint(children: Children, sandbox: Sandbox) -> None:
+    """The first thing that goes wrong is that nobody named a collector."""
+    done = command(children, "status", bare=True)
+    assert done.status == 1
+    assert b"monitoring  off: MONITOR_ENDPOINT is not set" in done.stdout
+    status = facts(children, "status", bare=True)
+    assert (status["on"], status["endpoint"], status["site_file"]) == (False, "", None)
+    assert str(sandbox.folder / "etc/monitor-auto.env") in status["why"]
+
+
+@pytest.mark.parametrize(
+    ("env", "endpoint", "why"),
+    [
+        ({"MONITOR_DISABLE": "1"}, NOWHERE, "MONITOR_DISABLE is set in the environment"),
+        ({}, "http://host:0/v1/events", "the endpoint cannot be used: MONITOR_ENDPOINT has a port that is no number"),
+        ({}, "otlp+http://host", "the endpoint cannot be used: OpenTelemetry endpoints are not supported yet"),
+        ({}, "", "MONITOR_ENDPOINT is not set"),
+    ],
+)
+def test_off_says_why(children: Children, env: dict[str, str], endpoint: str, why: str) -> None:
+    """A kill switch forgotten in a profile looks like a broken monitor; programs must agree with what status says."""
+    assert children.run("pass", env=env, endpoint=endpoint).events == []
+    status = facts(children, "status", env=env, endpoint=endpoint)
+    assert not status["on"]
+    assert status["why"].startswith(why)
+
+
+def test_on_names_endpoint_and_start_line_but_never_the_token(children: Children, sandbox: Sandbox) -> None:
+    """What status prints goes into tickets: it must not carry the token, nor the key in an endpoint's query."""
+    env = {"MONITOR_TOKEN": "t0ken-of-mine"}
+    done = command(children, "status", env=env, endpoint=NOWHERE + "?key=s3cret")
+    assert done.status == 0
+    assert b"monitoring  on: MONITOR_ENDPOINT names the endpoint" in done.stdout
+    assert NOWHERE.encode() + b", with a token" in done.stdout
+    status = facts(children, "status", env=env, endpoint=NOWHERE + "?key=s3cret")
+    assert (status["endpoint"], status["endpoint_from"], status["has_token"]) == (NOWHERE, "environment", True)
+    expected = {"path": str(sandbox.site_packages.resolve() / "monitor_auto.pth"), "state": "as installed"}
+    assert status["start_lines"] == [expected]
+    assert "t0ken" not in repr(status) + done.stdout.decode()
+    assert "s3cret" not in repr(status) + done.stdout.decode()
+
+
+def test_site_file_switches_on_and_off(sandboxes: Sandboxes, children: Children) -> None:
+    """Cron jobs are monitored by a file that nobody who debugs them thinks of."""
+    scratch = sandboxes.empty()
+    scratch.pip("install", "--quiet", str(sandboxes.wheel))
+    site_file = scratch.folder / "etc/monitor-auto.env"
+    site_file.parent.mkdir()
+    site_file.write_text(f"MONITOR_ENDPOINT={NOWHERE}\nMONITOR_TOKEN=abc\n", encoding="utf-8")
+    status = facts(children, "status", bare=True, python=scratch)
+    assert (status["on"], status["endpoint"], status["has_token"]) == (True, NOWHERE, True)
+    assert status["endpoint_from"] == status["site_file"] == str(site_file)
+    other = facts(children, "status", python=scratch)
+    assert (other["endpoint"], other["endpoint_from"], other["has_token"]) == ("local:", "environment", False)
+    site_file.write_text(f"MONITOR_ENDPOINT={NOWHERE}\nMONITOR_DISABLE=1\n", encoding="utf-8")
+    status = facts(children, "status", bare=True, python=scratch)
+    assert (status["on"], status["why"]) == (False, f"MONITOR_DISABLE is set in {site_file}")
+    site_file.unlink()
+    (scratch.site_packages / "monitor_auto.pth").unlink()
+    status = facts(children, "status", python=scratch)
+    assert (status["on"], status["start_lines"]) == (False, [])
+    assert "no start line" in status["why"]
+
+
+def test_backlog_counts_events_of_ended_and_running_programs(children: Children) -> None:
+    """How much waits, and for whom, decides whether somebody has to act."""
+    children.run("pass", endpoint=NOWHERE, env=SPOOL_ONLY)
+    children.run("pass", endpoint="local:")
+    child = children.start(WAITING, endpoint=NOWHERE, env=SPOOL_ONLY, stdin=subprocess.PIPE)
+    assert child.process.stdout is not None
+    assert child.process.stdout.read(2) == b"up"
+    found = {one["endpoint"]: one for one in facts(children, "status", endpoint=NOWHERE)["backlog"]}
+    one = found[NOWHERE]
+    assert (one["ended"], one["living"], one["events"], one["away"]) == (1, 1, 3, None)
+    assert one["bytes"] == sum(path.stat().st_size for path in segments(child.spool) if path.name[:16] == one["key"])
+    assert 0 < one["oldest_seconds"] < 600
+    assert (found["local:"]["ended"], found["local:"]["living"], found["local:"]["events"]) == (1, 0, 2)
+    assert "session.end" in child.finish(b"").names
+    done = command(children, "status", endpoint=NOWHERE)
+    assert b"4 events (" in done.stdout
+    assert b"of 2 ended programs, the oldest for" in " ".join(done.stdout.decode().split()).encode()
+
+
+def test_failures_of_the_collector_are_shown(children: Children) -> None:
+    """Until the back-off has passed programs do not even try: that must not look like silence."""
+    with running_collector() as collector:
+        collector.go_away()
+        children.run("pass", endpoint=collector.url)
+        (one,) = facts(children, "status", endpoint=collector.url)["backlog"]
+        assert one["away"]["failures"] == 1
+        assert one["away"]["status"] == 0
+        assert time.time() < one["away"]["until"] < time.time() + 60
+        assert "refused" in one["away"]["error"]
+        shown = " ".join(command(children, "status", endpoint=collector.url).stdout.decode().split())
+        assert "failed 1 time in a row ([Errno 111] Connection refused)" in shown
+
+
+def test_ledger_is_counted_by_cause(children: Children) -> None:
+    """Each swallowed error and dropped event left a line for somebody to read."""
+    run = children.run("pass")
+    lines = [
+        '{"at":1.0,"pid":1,"what":"dropped","reason":"no disk took them","count":7}',
+        '{"at":1.0,"pid":1,"what":"dropped","reason":"no disk took them","count":2}',
+        '{"at":1.0,"pid":1,"what":"internal_error","part":"end","error":"KeyError","place":"x.py:3"}',
+        '{"at":1.0,"pid":1,"what":"problem","part":"hooks","reason":"files hide modules"}',
+        '{"at":1.0,"torn',
+        "[]",
+    ]
+    (run.spool / "ledger.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (run.spool / "ledger.jsonl").chmod(0o600)
+    found = facts(children, "status", announce_internal_errors=True)["troubles"]
+    assert found["dropped"] == {"no disk took them": 9}
+    assert found["internal_errors"] == {"end at x.py:3: KeyError": 1}
+    assert found["problems"] == {"problem: files hide modules": 1}
+    shown = command(children, "status", announce_internal_errors=True).stdout.decode()
+    assert "dropped     9 × no disk took them\n" in shown
+
+
+def place_default(folder: Path) -> tuple[dict[str, str | None], Path]:
+    """Nothing is set."""
+    return {"MONITOR_SPOOL_DIR": None}, folder / "home/.cache/monitor/spool"
+
+
+def place_given(folder: Path) -> tuple[dict[str, str | None], Path]:
+    """A folder that does not exist yet."""
+    return {"MONITOR_SPOOL_DIR": str(folder / "new/spool")}, folder / "new/spool"
+
+
+def place_shared(folder: Path) -> tuple[dict[str, str | None], Path]:
+    """Somebody's folder: we may not change its mode."""
+    (folder / "shared").mkdir(mode=0o755)
+    (folder / "shared/file").touch()
+    return {"MONITOR_SPOOL_DIR": str(folder / "shared")}, folder / "shared/monitor-spool"
+
+
+def place_link(folder: Path) -> tuple[dict[str, str | None], Path]:
+    """A link is followed by nobody; a service has a cache folder."""
+    (folder / "real").mkdir(mode=0o700)
+    (folder / "link").symlink_to(folder / "real")
+    env = {"MONITOR_SPOOL_DIR": str(folder / "link"), "CACHE_DIRECTORY": f"{folder}/cache:/other"}
+    return {**env}, folder / "cache/monitor/spool"
+
+
+def place_file(folder: Path) -> tuple[dict[str, str | None], Path]:
+    """A file stands in the way of the folder's parent."""
+    (folder / "file").touch()
+    env = {"MONITOR_SPOOL_DIR": str(folder / "file/spool"), "XDG_RUNTIME_DIR": str(folder / "run")}
+    return {**env}, folder / "run/monitor/spool"
+
+
+def place_relative(folder: Path) -> tuple[dict[str, str | None], Path]:
+    """A relative path would be another folder for each program: the default holds."""
+    return {"MONITOR_SPOOL_DIR": "spool"}, folder / "home/.cache/monitor/spool"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [place_default, place_given, place_shared, place_link, place_file, place_relative],
+    ids=lambda f: f.__name__,
+)
+def test_spool_is_where_status_says_and_status_makes_nothing(children: Children, tmp_path: Path, place) -> None:
+    """Programs choose the place for themselves; a report that guesses otherwise sends people to the wrong folder."""
+    env, expected = place(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    told = facts(children, "status", env=env, spool=tmp_path)["spool"]
+    assert told["directory"] == str(expected)
+    assert bool(told["refused"]) == ("CACHE_DIRECTORY" in env or "XDG_RUNTIME_DIR" in env)
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == [tmp_path / "cwd"]
+    children.run("pass", env=env, spool=tmp_path)
+    assert len(segments(expected)) == 1
+    assert [one["events"] for one in facts(children, "status", env=env, spool=tmp_path)["backlog"]] == [2]
+
+
+def test_libraries_follow_the_settings(children: Children) -> None:
+    """A library whose calls are missing may only have been switched off."""
+    assert all(facts(children, "status")["hooks"].values())
+    hooks = facts(children, "status", env={"MONITOR_SKIP": "httpx"})["hooks"]
+    assert [name for name, on in hooks.items() if not on] == ["httpx"]
+    assert b"httpx (off)" in command(children, "status", env={"MONITOR_SKIP": "httpx"}).stdout
+
+
+@pytest.mark.parametrize("words", [("status",), ("doctor",), ("purge", "--yes"), ("flush",), ("disable", "--help")])
+def test_command_is_no_session(children: Children, collector: Collector, words: tuple[str, ...]) -> None:
+    """A check that runs every minute must not fill the spool with itself."""
+    done = command(children, *words, endpoint=collector.url)
+    assert done.status == 0, done.stdout
+    assert list(done.spool.iterdir()) == []
+    assert collector.requests == []
+
+
+def test_colour_only_where_somebody_looks(children: Children) -> None:
+    """Escape codes in a log file, or against somebody's wish, are noise."""
+    coloured = on_terminal(children, "status", env={"TERM": "xterm"})
+    assert coloured[0] == 0
+    assert "\x1b[32mon\x1b[0m" in coloured[1]
+    assert "\x1b" not in on_terminal(children, "status", env={"TERM": "xterm", "NO_COLOR": "1"})[1]
+    assert "\x1b" not in on_terminal(children, "status", env={"TERM": "dumb"})[1]
+    assert b"\x1b" not in command(children, "status", env={"TERM": "xterm"}).stdout
+
+
+@pytest.mark.parametrize("name", ["status", "doctor"])
+def test_reader_that_goes_away_sees_no_traceback(children: Children, name: str) -> None:
+    """`monitor-auto doctor | head -1` is how people look."""
+    words = ["sh", "-c", f"trap '' PIPE; {children.sandbox.python} -m monitor_auto {name} | exec true"]
+    done = children.run(words, env={"PYTHONUNBUFFERED": "1"})
+    assert done.stderr == b""
+
+
+def test_terminal_that_knows_only_ascii_gets_the_whole_report(children: Children) -> None:
+    """Cron has no locale; a report that dies of an arrow is none."""
+    env = {"PYTHONIOENCODING": "ascii", "LANG": "C"}
+    done = command(children, "doctor", endpoint="", env=env)
+    assert done.status == 1
+    assert b"\\u2192 Name one: export MONITOR_ENDPOINT=" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users")
+def test_hostile_files_in_the_spool_stop_no_report(children: Children, tmp_path: Path) -> None:
+    """A spool is looked at when something is wrong with it."""
+    run = children.run("pass", endpoint=NOWHERE, env=SPOOL_ONLY)
+    (segment,) = segments(run.spool)
+    key = segment.name[:16]
+    os.mkfifo(run.spool / segment.name.replace(".0.jsonl", ".1.jsonl"))
+    (run.spool / segment.name.replace(".0.jsonl", ".2.jsonl")).symlink_to("/etc/passwd")
+    (run.spool / segment.name.replace(".0.jsonl", ".3.jsonl")).write_bytes(b"\xff\x00" * 100)
+    (run.spool / f"{key}.away").write_bytes(b'{"until":"never","failures":[]}')
+    (run.spool / "ledger.jsonl").symlink_to("/etc/passwd")
+    (run.spool / "aside").write_text("no folder")
+    (one,) = facts(children, "status", endpoint=NOWHERE, announce_internal_errors=True)["backlog"]
+    assert (one["events"], one["ended"], one["away"]) == (2, 1, None)
+    assert command(children, "doctor", endpoint=NOWHERE, announce_internal_errors=True).stderr == b""
