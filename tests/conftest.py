@@ -1,6 +1,9 @@
 """Fixtures of all tests: real environments with the built wheel, real children, an honest receiver."""
 
+import fcntl
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +32,33 @@ def sandbox(sandboxes: Sandboxes) -> Sandbox:
 def sandbox_for(sandboxes: Sandboxes) -> Callable[..., Sandbox]:
     """`sandbox_for(python, *requirements)`: an environment of another interpreter or with more in it."""
     return sandboxes.get
+
+
+@pytest.fixture
+def changeable(sandboxes: Sandboxes, tmp_path: Path) -> Iterator[Sandbox]:
+    """An environment with nothing but the wheel whose package, start line and `etc/` a test may change.
+
+    Other workers wait meanwhile: such tests are short, and making the environment is not.
+    """
+    sandbox = sandboxes.get(sys.executable, "--no-deps")
+    with (sandbox.folder / "changing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _restored(sandbox, tmp_path)
+
+
+def _restored(sandbox: Sandbox, tmp_path: Path) -> Iterator[Sandbox]:
+    shutil.copytree(sandbox.site_packages, tmp_path / "kept", ignore=_not_ours)
+    yield sandbox
+    for path in [*sandbox.site_packages.glob("monitor_auto*"), sandbox.folder / "etc"]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.copytree(tmp_path / "kept", sandbox.site_packages, dirs_exist_ok=True)
+
+
+def _not_ours(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if folder.endswith("-packages") and not name.startswith("monitor_auto")]
 
 
 @pytest.fixture

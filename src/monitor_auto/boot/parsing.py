@@ -3,7 +3,6 @@
 import os
 
 from . import cleaning, notes
-from .settings import default_directory
 
 _BYTES = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _SECONDS = {"": 1, "s": 1, "d": 86400}
@@ -20,10 +19,6 @@ def parse(settings, values):
     default = settings.exit_timeout_seconds
     settings.exit_timeout_seconds = _quantity(values, "MONITOR_EXIT_TIMEOUT", default, _SECONDS, problems)
     settings.term_timeout_seconds = _quantity(values, "MONITOR_TERM_TIMEOUT", 0.0, _SECONDS, problems)
-    if not os.path.isabs(settings.spool_directory):  # it would be another folder for each program
-        settings.spool_directory = default_directory()
-        if values.get("MONITOR_SPOOL_DIR"):
-            problems.append("MONITOR_SPOOL_DIR is no absolute path: the default holds")
     settings.propagate = values.get("MONITOR_PROPAGATE", "1").strip().lower() not in ("0", "false")
     settings.redact = [pattern for pattern in values.get("MONITOR_REDACT", "").split(",") if pattern.strip()]
     if settings.redact:

@@ -42,8 +42,7 @@ def make(values):
         settings.spool_directory = directory if directory[:1] == "~" else os.path.abspath(directory)
     seconds = get("MONITOR_EXIT_TIMEOUT", "3")
     settings.exit_timeout_seconds = float(seconds) if seconds in ("0", "1", "2", "3", "5", "10") else 3.0
-    is_usual = seconds == str(int(settings.exit_timeout_seconds)) and settings.spool_directory[:1] == "/"
-    if not is_usual or not _PLAIN.issuperset(values):
+    if not _PLAIN.issuperset(values) or seconds != str(int(settings.exit_timeout_seconds)):
         cold("parsing").parse(settings, values)
     return settings
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor_auto.boot import parsing
-from monitor_auto.boot.settings import OFF, SITE_FILE, read_settings
+from monitor_auto.boot.settings import OFF, SITE_FILE, make, read_settings
 
 KNOWN = frozenset((
     "MONITOR_ENDPOINT", "MONITOR_DISABLE", "MONITOR_APP", "MONITOR_APP_VERSION", "MONITOR_PLATFORM", "MONITOR_TOKEN",
@@ -51,8 +51,18 @@ class Configuration:
     @property
     def values(self) -> dict[str, str]:
         """The MONITOR_* names and values that count, those that nobody knows included."""
-        given = {name: value for name, value in os.environ.items() if name.startswith("MONITOR_")}
+        given = from_environment()
         return given if given.get("MONITOR_ENDPOINT") else {**self.site_values, **given}
+
+
+def is_elevated() -> bool:
+    """Return whether this interpreter runs with another user's rights (setuid), so that no environment counts."""
+    return hasattr(os, "geteuid") and (os.geteuid() != os.getuid() or os.getegid() != os.getgid())
+
+
+def from_environment() -> dict[str, str]:
+    """Return the MONITOR_* variables that count."""
+    return {} if is_elevated() else {name: os.environ[name] for name in os.environ if name.startswith("MONITOR_")}
 
 
 def without_query(endpoint: str) -> str:
@@ -68,7 +78,7 @@ def read_configuration() -> Configuration:
     undisabled, problem = (settings, "") if settings else _settings({"MONITOR_DISABLE": "0"})
     shown = undisabled
     if shown is None:
-        shown = read_settings({**site_values, **os.environ, "MONITOR_DISABLE": "0", "MONITOR_ENDPOINT": "local:"}, "")
+        shown = make({**site_values, **from_environment(), "MONITOR_ENDPOINT": "local:"})
     configuration = Configuration(settings is not None, "", shown, undisabled is not None, problem, path)
     configuration.has_site_file = os.path.lexists(path)
     configuration.site_values = site_values
@@ -85,7 +95,10 @@ def _settings(changes: dict[str, str]) -> tuple[Any, str]:
 
 
 def _why(configuration: Configuration) -> str:
-    for origin, values in (("the environment", os.environ), (configuration.site_file, configuration.site_values)):
+    for origin, values in (
+        ("the environment", from_environment()),
+        (configuration.site_file, configuration.site_values),
+    ):
         if values.get("MONITOR_DISABLE", "").strip().lower() not in OFF and not configuration.is_on:
             return f"MONITOR_DISABLE is set in {origin}"
     if configuration.problem:
@@ -93,6 +106,8 @@ def _why(configuration: Configuration) -> str:
     if configuration.is_on:
         by = configuration.site_file if configuration.settings.is_from_site_file else "MONITOR_ENDPOINT"
         return f"{by} names the endpoint"
+    if is_elevated():
+        return f"with another user's rights only {configuration.site_file} counts, and it names no endpoint"
     if configuration.has_site_file:
         return f"MONITOR_ENDPOINT is not set, and {configuration.site_file} names no endpoint"
     return f"MONITOR_ENDPOINT is not set, and there is no {configuration.site_file}"

@@ -97,6 +97,9 @@ def collect(arguments: Any) -> dict[str, str]:
     for name, value in settings.items():
         if not value.isprintable() or value != value.strip().strip("\"'"):
             raise ValueError(f"{name} holds a line break, or begins or ends with a space or quote")
+    directory = settings.get("MONITOR_SPOOL_DIR", "/")
+    if not os.path.isabs(directory) and directory[0] != "~":
+        raise ValueError(f"MONITOR_SPOOL_DIR must be a whole path, not {directory}")
     problems = make(settings).problems
     if problems:
         raise ValueError("; ".join(problems))

@@ -1,7 +1,7 @@
 """`monitor-auto purge`: delete what ended programs have left in the spool.
 
-Guarantees: only sessions whose lock we hold are deleted, so none that lives and none that is just being delivered; what
-was deleted is counted in the ledger as dropped.
+Guarantees: only the spool that programs started here use is touched, and of it only sessions whose lock we hold: none
+that lives and none that is just being delivered. What was deleted is counted in the ledger as dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from .terminal import complain, counted, print_json, size_text
 DESCRIPTION = """\
 Delete the events that ended programs have left in the spool, without sending
 them. What belongs to programs that still run stays. Asks first; without a
-terminal to ask on it needs --yes.
+terminal to ask on it needs --yes. Which spool that is says `monitor-auto
+status`; set MONITOR_SPOOL_DIR to purge another one.
 
   monitor-auto purge               ask, then delete
   monitor-auto purge --yes --all   do not ask; also delete what was put aside,
@@ -67,7 +68,7 @@ def run(arguments: Any) -> int:
         complain("purge deletes events for good. There is no terminal to ask on: say --yes if you mean it.")
         return 2
     key = spools.key_of(arguments.endpoint) if arguments.endpoint else ""
-    directories = spools.existing(read_configuration().settings)
+    directories = spools.in_use(read_configuration().settings)
     if not arguments.yes and not is_confirmed(directories, key, arguments.all):
         complain("nothing was deleted.")
         return 1

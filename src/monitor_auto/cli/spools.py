@@ -72,7 +72,7 @@ def place_of(settings: Any) -> Place:
 def _why(directory: str, refused: dict[str, str]) -> str:
     if refused:
         return "; ".join(f"{path} cannot be used: {fault}" for path, fault in refused.items())
-    return "the default" if directory == default_directory() else "MONITOR_SPOOL_DIR"
+    return "the default" if directory == os.path.abspath(default_directory()) else "MONITOR_SPOOL_DIR"
 
 
 def usable(directory: str) -> tuple[str, str]:
@@ -103,8 +103,14 @@ def _cannot_be_made(parent: str) -> str:
 
 
 def existing(settings: Any) -> list[str]:
-    """Return the spools that there are, the preferred one first."""
+    """Return the spools that there are, also those that are not in use now, the preferred one first."""
     return list(dict.fromkeys(existing_spools(settings)))
+
+
+def in_use(settings: Any) -> list[str]:
+    """Return the spool that programs started here use, in a list; none when it does not exist yet."""
+    directory = place_of(settings).directory
+    return [path for path in existing(settings) if path == directory]
 
 
 def backlogs(directories: list[str], key: str = "") -> list[Backlog]:

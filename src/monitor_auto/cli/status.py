@@ -66,7 +66,6 @@ def look(configuration: Configuration) -> Status:
     why = configuration.why
     if configuration.is_on and not lines:
         why = f"{why}, but no start line is there: install monitor-auto again"
-    directories = spools.existing(settings)
     return Status(
         on=configuration.is_on and bool(lines),
         why=why,
@@ -76,8 +75,8 @@ def look(configuration: Configuration) -> Status:
         site_file=configuration.site_file if configuration.has_site_file else None,
         start_lines=lines,
         spool=spools.place_of(settings),
-        backlog=spools.backlogs(directories),
-        troubles=spools.troubles(directories),
+        backlog=spools.backlogs(spools.existing(settings)),
+        troubles=spools.troubles(spools.in_use(settings)),
         hooks={name: arrivals.is_wanted(settings, name) for name in [*targets.STDLIB, *targets.THIRD_PARTY]},
     )
 

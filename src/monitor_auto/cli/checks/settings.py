@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from ..configuration import KNOWN, Configuration
+from ..configuration import KNOWN, Configuration, is_elevated
 from . import OK, WARNING, WRONG, Check
 
 EXAMPLE = "export MONITOR_ENDPOINT=http://127.0.0.1:9090/v1/events, or monitor-auto enable --endpoint URL"
@@ -86,6 +86,10 @@ def values(configuration: Configuration) -> Iterator[Check]:
     """Check that every value could be read."""
     for problem in configuration.settings.problems:
         yield Check("value", WRONG, problem, f"Correct {problem.partition(' ')[0]}, or unset it.")
+    directory = configuration.values.get("MONITOR_SPOOL_DIR", "")
+    if directory and not os.path.isabs(directory) and directory[0] != "~":
+        what = f"MONITOR_SPOOL_DIR is {directory}: below another folder for each program, so that none finds the rest"
+        yield Check("value", WARNING, what, "Give the whole path.")
 
 
 def names(configuration: Configuration) -> Iterator[Check]:
@@ -93,13 +97,13 @@ def names(configuration: Configuration) -> Iterator[Check]:
     for name in sorted(set(configuration.values) - KNOWN):
         if name.startswith("MONITOR_AUTO_"):  # those of our own build and tests
             continue
-        near = difflib.get_close_matches(name, KNOWN, 1, 0.75)
+        near = difflib.get_close_matches(name, KNOWN, 1, 0.8)
         remedy = f"Did you mean {near[0]}?" if near else "Unset it."
         yield Check("name", WARNING, f"{name} means nothing to this version", remedy)
 
 
 def elevated() -> Iterator[Check]:
     """Say that a setuid interpreter believes no environment."""
-    if hasattr(os, "geteuid") and (os.geteuid() != os.getuid() or os.getegid() != os.getgid()):
+    if is_elevated():
         what = "the effective and the real user differ (setuid): only the site file counts, not the environment"
         yield Check("setuid", WARNING, what, "Use monitor-auto enable.")

@@ -26,9 +26,9 @@ def check(configuration: Configuration) -> Iterator[Check]:
     place = spools.place_of(configuration.settings)
     yield from location(place)
     yield from file_system(place)
-    directories = spools.existing(configuration.settings)
-    backlogs = spools.backlogs(directories)
-    yield from waiting(backlogs, configuration)
+    backlogs = spools.backlogs(spools.existing(configuration.settings))
+    directories = spools.in_use(configuration.settings)
+    yield from waiting(backlogs, place.directory, configuration)
     yield from collector(backlogs, spools.key_of(configuration.settings.endpoint))
     yield from clock(directories)
     yield from troubles(spools.troubles(directories))
@@ -83,10 +83,10 @@ def file_system_of(path: str, table: str) -> str:
     return kind
 
 
-def waiting(backlogs: list[spools.Backlog], configuration: Configuration) -> Iterator[Check]:
+def waiting(backlogs: list[spools.Backlog], directory: str, configuration: Configuration) -> Iterator[Check]:
     """Check that the spool is within its limit, and that what waits does not wait for ever."""
     limit = configuration.settings.spool_limit_bytes
-    total = sum(backlog.bytes for backlog in backlogs)
+    total = sum(backlog.bytes for backlog in backlogs if backlog.directory == directory)
     if total > limit:
         what = f"{size_text(total)} wait, more than the limit of {size_text(limit)}: the oldest events are dropped"
         yield Check("limit", WARNING, what, "monitor-auto flush, or a larger MONITOR_SPOOL_LIMIT.")
