@@ -336,11 +336,12 @@ def test_files_that_hide_the_standard_library(children: Children, tmp_path: Path
     folder = tmp_path / "jobs"
     (folder / "queue").mkdir(parents=True)
     (folder / "queue/__init__.py").touch()
-    for name in ("token.py", "nightly.py", "sys.py", "email.txt", "marshal.py"):
+    for name in ("token.py", "nightly.py", "sys.py", "email.txt", "marshal.py", "wrapt.py"):
         (folder / name).touch()
     level, what, remedy = one(children, "--folder", str(folder))
     assert (level, remedy[:16]) == ("warning", "Rename the files")
-    assert what.startswith(f"hidden: in {folder} queue, token hides")
+    assert what.startswith(f"hidden: files in {folder} hide modules")
+    assert what.endswith(": queue, token, wrapt")
     assert one(children, cwd=folder)[1] == what
 
 

@@ -20,6 +20,8 @@ PARTS = (
     ("lockf", "a dead program is told from a silent one only after an hour"),
 )
 
+LIBRARIES = ("wrapt", "httpx")
+
 
 def check(folder: str) -> Iterator[Check]:
     """Yield all findings about this interpreter, and about a folder that holds programs."""
@@ -45,11 +47,17 @@ def interpreter() -> Iterator[Check]:
 def hidden(folder: str) -> Iterator[Check]:
     """Check for files beside the programs that bear names of the standard library."""
     names = sorted(name for name in stdlib.modules_in(folder) if not is_safe(name))
+    names += [name for name in LIBRARIES if is_module(f"{folder}/{name}")]
     if names:
-        what = f"in {folder} {', '.join(names)} hides what Python itself brings: the library hooks stay off there"
+        what = f"files in {folder} hide modules that hooks or delivery need, which stay off there: {', '.join(names)}"
         yield Check("hidden", WARNING, what, "Rename the files; programs there may trip over them as well.")
     else:
-        yield Check("hidden", OK, f"no file in {folder} hides a module of the standard library")
+        yield Check("hidden", OK, f"no file in {folder} hides a module that is needed")
+
+
+def is_module(path: str) -> bool:
+    """Return whether a path without its ending is a module or a package."""
+    return os.path.exists(path + ".py") or os.path.exists(path + "/__init__.py")
 
 
 def is_safe(name: str) -> bool:
