@@ -19,7 +19,8 @@ def on_exit_call(args, kwargs):
     code = exit_code_of(status)
     session = recorder.session
     is_main = get_ident() == session.main_thread
-    if is_main:
+    # `python -i` goes on to its prompt when a script calls sys.exit; the prompt it leaves.
+    if is_main and (hasattr(sys, "ps1") or not sys.flags.inspect):
         session.has_exited, session.exit_code = True, code
     facts = {"code": code, "thread": thread_name(is_main)}
     if isinstance(status, str):

@@ -11,7 +11,7 @@ import sys
 
 from .guard import late
 
-STDLIB = {}
+STDLIB = {"code": "monitor_auto.hooks.prompt:install"}
 """Of the standard library: patched without wrapt."""
 
 THIRD_PARTY = {
