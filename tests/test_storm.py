@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.children import Children
+from support.children import Child, Children
 from support.collector import Collector
 
 KILLED = 200
@@ -24,7 +25,7 @@ TURN = 12
 """After so many programs the collector goes away, or comes back."""
 
 PROGRAM = """
-    import os, signal, sys
+    import os, select, signal, sys
     from monitor_auto import Monitor
     name, count, fate = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if fate == "family" and os.fork() == 0:
@@ -33,6 +34,8 @@ PROGRAM = """
     for number in range(count):
         if Monitor.event("storm.number", {"program": name, "number": number}) is not None:
             os.write(printed, b"%d\\n" % number)
+        if fate == "witness":
+            select.select([], [], [], 0.005)
     if fate != "end":
         signal.pause()
 """
@@ -52,19 +55,31 @@ class Storm:
         self.killed: set[int] = set()
 
     def run(self) -> None:
-        """Let all programs run and die."""
+        """Let all programs run and die. Two see it all: they live while the others come and go, and die last."""
+        witnesses = [self.start([f"witness-{number}", "1000000", "witness"]) for number in range(2)]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             for result in [pool.submit(self.one, number) for number in range(KILLED)]:
                 result.result()
         self.collector.come_back()
+        for witness in witnesses:
+            self.kill(witness)
 
     def one(self, number: int) -> None:
         """Kill one program at a random moment; now and then let one end, turn the collector, flush."""
         choice = random.Random(f"{self.seed}-{number}")
-        self.kill([str(number), str(choice.choice((3, 100, 500))), choice.choice(("alone", "alone", "family"))], choice)
+        argv = [str(number), str(choice.choice((3, 100, 500))), choice.choice(("alone", "alone", "family"))]
+        child = self.start(argv)
+        if choice.random() < 0.8:  # most of them after their first event
+            deadline = time.monotonic() + 30
+            while not (self.folder / argv[0]).exists() and time.monotonic() < deadline:
+                wait(child.process, 0.002)
+            wait(child.process, choice.uniform(0, 0.01))
+        else:
+            wait(child.process, choice.uniform(0, 0.05))
+        self.kill(child)
         if number % 5 == 0:
-            child = self.children.start(self.program, argv=[f"{number}-ends", "20", "end"], **self.how())
-            assert child.finish().status == 0
+            ending = self.start([f"{number}-ends", "20", "end"])
+            assert ending.finish().status == 0
         with self.turning:
             self.done += 1
             turn = self.done // TURN if self.done % TURN == 0 else 0
@@ -79,21 +94,17 @@ class Storm:
                 flush.process.kill()
             flush.finish()
 
-    def kill(self, argv: list[str], choice: random.Random) -> None:
-        """Start a program, kill it with its family after a random time, most of them after their first event."""
-        child = self.children.start(self.program, argv=argv, **self.how())
-        if choice.random() < 0.8:
-            deadline = time.monotonic() + 30
-            while not (self.folder / argv[0]).exists() and time.monotonic() < deadline:
-                wait(child.process, 0.002)
-            wait(child.process, choice.uniform(0, 0.01))
-        else:
-            wait(child.process, choice.uniform(0, 0.05))
+    def start(self, argv: list[str]) -> Child:
+        """Start a program."""
+        return self.children.start(self.program, argv=argv, **self.how())
+
+    def kill(self, child: Child) -> None:
+        """Kill a program with its family."""
         os.killpg(child.pid, signal.SIGKILL)
         assert child.finish().status == -signal.SIGKILL
         self.killed.add(child.pid)
 
-    def how(self) -> dict[str, object]:
+    def how(self) -> dict[str, Any]:
         """Return how every process is started."""
         return {"endpoint": self.collector.url, "env": {"MONITOR_RATE_LIMIT": "0"}, "cwd": self.folder}
 
