@@ -391,6 +391,19 @@ def test_senseless_position_is_none(children: Children, collector: Collector, po
     assert not list(children.spool.glob("*.sent"))
 
 
+def test_session_lost_gets_a_number_of_its_own(children: Children, collector: Collector) -> None:
+    """Threads overtake each other, and a kill tears the line that it meets: with a number that was used already, the
+    report of a death would be dropped as a repeat.
+    """
+    spool = folder(children.spool)
+    overtaken, torn = session_id(), session_id()
+    write_segment(spool, collector.url, overtaken, lines(event(overtaken, number) for number in (0, 2, 3, 1)))
+    write_segment(spool, collector.url, torn, lines(event(torn, number) for number in (0, 1)) + b'{"v":1,"type":"ev')
+    assert flush(children, collector).status == 0
+    lost = {item["session"]["id"]: item["event_id"] for item in collector.events() if item["name"] == "session.lost"}
+    assert lost == {overtaken: f"{overtaken}-4", torn: f"{torn}-3"}
+
+
 # Copies
 
 

@@ -359,6 +359,27 @@ def test_kill_after_the_event_was_recorded_loses_nothing(children: Children) -> 
     assert len(read_headers(children.spool)) == 1
 
 
+def test_remains_of_a_short_write_are_nobodys_loss(children: Children, collector: Collector) -> None:
+    """The event is there again, whole, in the next line: to report its first half as damage would be a false alarm."""
+    source = """
+        fill()
+        os.truncate(disk + "/more", os.path.getsize(disk + "/more") - 4096)
+        record(*range(40))
+        os.unlink(disk + "/more")
+        record(40)
+    """
+    env = {"MONITOR_EXIT_TIMEOUT": "0"}
+    _, spool = on_small_disk(children, source, endpoint=collector.url, env=env)
+    for path in segments(spool):  # the copy of the spool is to be its own original
+        inode = json.loads(path.read_bytes().split(b"\n")[0])["inode"]
+        path.write_bytes(path.read_bytes().replace(b'"inode":%d' % inode, b'"inode":%d' % path.stat().st_ino, 1))
+    assert torn(spool)
+    done = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, spool=spool)
+    assert done.status == 0, done.stderr
+    assert numbers(collector.events()) == list(range(41))
+    assert not [line for line in done.ledger if line["what"] == "aside"]
+
+
 def test_full_disk_is_delivered_from(children: Children, collector: Collector) -> None:
     """Delivering is what makes room; it must not need any for itself."""
     source = """

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from support.account import assert_adds_up
 from support.children import Child, Children
 from support.collector import Collector
 
@@ -149,6 +150,7 @@ def test_what_was_recorded_arrives_and_who_died_is_reported(children: Children, 
     assert set(ended) | set(lost) == set(by_pid.values()), "a session of which nobody says what became of it"
     assert {by_pid[pid] for pid in storm.killed if pid in by_pid} <= set(lost)
     assert len(lost) > KILLED * 3 // 4
+    assert_adds_up(children.spool)
     assert len(ended) == KILLED // 5
     assert not list(children.spool.glob("*.jsonl")) or [path.name for path in children.spool.glob("*.jsonl")] == [
         "ledger.jsonl"

@@ -45,6 +45,7 @@ class Remains:
         self.has_end = False
         self.header = b""
         self.last_line = b""
+        self.sequence = -1
         self.target: Segment | None = None
         self.last_write = 0.0
 
@@ -70,7 +71,9 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
         claim.check(header, facts, segment.number)
         remains.has_end = b',"merged":' in header or has_end(descriptor, remains.has_end)
         remains.header, remains.target, remains.last_write = header, segment, facts.st_mtime
-        remains.last_line = last_event(descriptor, facts.st_size) or remains.last_line
+        tail = tail_of(descriptor, facts.st_size)
+        remains.last_line = last_event(tail) or remains.last_line
+        remains.sequence = max(remains.sequence, highest_sequence(tail, session_id(claim.base)))
     except Unreadable:  # put aside when it is read for delivery
         return
     finally:
@@ -88,19 +91,40 @@ def has_end(descriptor: int, had_end: bool) -> bool:
     return had_end
 
 
-def last_event(descriptor: int, size: int) -> bytes:
-    """Return the last whole event of a segment; b"" when there is none in its last part."""
+def tail_of(descriptor: int, size: int) -> bytes:
+    """Return the last part of a segment."""
     os.lseek(descriptor, max(0, size - _TAIL_BYTES), os.SEEK_SET)
     tail = b""
     while len(tail) <= _TAIL_BYTES and (chunk := os.read(descriptor, _CHUNK_BYTES)):
         tail += chunk
+    return tail
+
+
+def last_event(tail: bytes) -> bytes:
+    """Return the last whole event of a segment; b"" when there is none in its last part."""
     return next((line for line in reversed(tail.split(b"\n")) if strict.is_event(line)), b"")
+
+
+def highest_sequence(tail: bytes, session: str) -> int:
+    """Return the highest sequence number that a segment's last part has used up, -1 when none.
+
+    It need not be the last line's: threads overtake each other between taking a number and writing. And a kill in the
+    middle of a write leaves a line that is torn, and had a number, too.
+    """
+    highest = -1
+    mark = b'"event_id":"' + session.encode() + b"-"
+    for piece in tail.split(mark)[1:]:
+        number, quote, _ = piece[:20].partition(b'"')
+        if quote and number.isdigit():
+            highest = max(highest, int(number))
+    last = tail.rpartition(b"\n")[2]
+    return highest + (last != b"" and mark not in last)
 
 
 def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
     """Return the lines to write: the death by a signal, if a native stack shows one, then `session.lost`."""
     last = strict.parse(remains.last_line.decode()) if remains.last_line else {}
-    sequence = _sequence(last)
+    sequence = remains.sequence + 1 if remains.sequence >= 0 else UNKNOWN_SEQUENCE
     stack, died = native_stack(claim.descriptor)
     signal = signal_of(stack, remains.header)
     ended = died if signal else remains.last_write
@@ -189,9 +213,3 @@ def started(base: str) -> float:
         return int(session_id(base).replace("-", "")[:12], 16) / 1000
     except ValueError:
         return 0.0
-
-
-def _sequence(last: "dict[str, Any]") -> int:
-    """Return the next free sequence number."""
-    number = str(last.get("event_id", "")).rpartition("-")[2]
-    return int(number) + 1 if number.isascii() and number.isdigit() and len(number) < 16 else UNKNOWN_SEQUENCE

@@ -128,16 +128,32 @@ class Segment:
                 check(header, facts, self.number)
             self.take_facts(header, facts)
             self.end = max(self.end, self.position(facts.st_size))
-            for text, end in read_lines(descriptor, self.end, deadline):
-                self.end = end
-                if text:
-                    self.pending += 1
-                    yield Line(text, self, end, "" if is_good(text) else "damaged line")
+            for line in self.lines(descriptor, deadline, is_good):
+                self.pending += 1
+                yield line
         finally:
             os.close(descriptor)
         self.is_read = True
         if not self.pending:
             self.finish()
+
+    def lines(self, descriptor: int, deadline: float, is_good: "Callable[[bytes], bool]") -> "Iterator[Line]":
+        """Yield the lines from `end` on, but not what a full disk has left of a line that was then written again."""
+        torn: Line | None = None
+        for text, end in read_lines(descriptor, self.end, deadline):
+            self.end = end
+            if not text:
+                continue
+            line = Line(text, self, end, "" if is_good(text) else "damaged line")
+            if torn is not None and not text.startswith(torn.text):
+                if line.fault and torn.text.startswith(text):
+                    continue
+                yield torn
+            torn = line if line.fault else None
+            if torn is None:
+                yield line
+        if torn is not None:
+            yield torn
 
     def position(self, size: int) -> int:
         """Return the offset up to which this segment was delivered; 0 when none, or no sensible one, was noted."""
