@@ -14,6 +14,7 @@ OURS = "monitor_auto"
 BUILTIN = {
     *("sys", "os", "posix", "nt", "time", "_thread", "atexit", "faulthandler", "itertools", "_signal", "errno"),
     *("builtins", "marshal", "_collections", "_frozen_importlib", "_frozen_importlib_external", "_imp", "io", "_io"),
+    "_weakref",
 }
 ANY_STDLIB = set(sys.stdlib_module_names) | {"__future__"}
 ANNOTATIONS = {"__future__", "collections.abc", "typing", "types"}
@@ -74,6 +75,10 @@ SWALLOWING = {
     ("monitor_auto.boot.encode", "safe_repr"): "runs the program's __repr__",
     ("monitor_auto.boot.encode", "_container"): "runs the program's own mapping or iterator",
     ("monitor_auto.boot.encode", "_cut_mark"): "runs the program's __len__",
+    ("monitor_auto.boot.encode", "facts"): "runs the program's own mapping",
+    ("monitor_auto.boot.encode", "is_mapping"): "asks a metaclass of the program",
+    ("monitor_auto.boot.errors", "attribute"): "reads what may be a property of the program's class",
+    ("monitor_auto.api", "_seconds"): "runs the program's __float__",
     ("monitor_auto.boot.errors", "message"): "runs the program's __str__",
 }
 

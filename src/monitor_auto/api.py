@@ -7,13 +7,14 @@ thread, task, signal handler, `__del__` and `atexit` function, and never wait fo
 
 from __future__ import annotations
 
+import sys
 import time
 
 from . import boot
-from .boot import cleaning, guard, notes, patches, recorder, recording
+from .boot import cleaning, encode, errors, guard, notes, parsing, patches, recorder, recording
 from .boot.recorder import ERROR, EVENT, METRIC
 from .boot.session import describe
-from .boot.settings import endpoint_parts
+from .boot.settings import OFF, SITE_FILE, endpoint_parts
 
 CO_COROUTINE = 0x80
 """Of `code.co_flags`: inspect.CO_COROUTINE, 3.10 to 3.15."""
@@ -95,7 +96,7 @@ class Monitor(metaclass=_MonitorType):
         `strict`, where no endpoint is known.
         """
         patterns = _check(endpoint, app, app_version, redact)
-        _start(endpoint)
+        _start(endpoint, app, app_version, patterns)
         guard.call("init", _refine, app, app_version, patterns)
         if strict and recorder.session is None:
             raise ValueError("no endpoint: set MONITOR_ENDPOINT or pass endpoint=")
@@ -108,26 +109,36 @@ class Monitor(metaclass=_MonitorType):
         """Record an event named `namespace.action`. Returns its id after it is on disk, or None if nothing was
         recorded.
         """
-        return recorder.record(EVENT, name, data)
+        try:
+            return recorder.record(EVENT, name, data)
+        except RecursionError:  # the program is so deep that not even our shield has room
+            return None
 
     @staticmethod
     def error(error: BaseException | str, data: Mapping[str, Any] | None = None) -> str | None:
         """Record an exception, with its stack and causes, or an error text. Returns the event's id or None."""
         if recorder.session is None:
             return None
-        return guard.call("Monitor.error", _record_error, error, data)
+        try:
+            return guard.call("Monitor.error", _record_error, error, data)
+        except RecursionError:
+            return None
 
     @staticmethod
     def metric(name: str, value: float, data: Mapping[str, Any] | None = None) -> str | None:
         """Record a number; put the unit into the name (`connect.duration_ms`). Returns the event's id or None."""
         if recorder.session is None:
             return None
-        return guard.call("Monitor.metric", _record_metric, name, value, data)
+        try:
+            return guard.call("Monitor.metric", _record_metric, name, value, data)
+        except RecursionError:
+            return None
 
     @staticmethod
     def span(name: str, data: Mapping[str, Any] | None = None) -> Span:
         """Return what times a piece of work, and records one event with `duration_ms` when it is over, and the error if
-        it ended with one: a context manager, sync and async, and a decorator of functions and coroutine functions.
+        it ended with an Exception: a context manager, sync and async, and a decorator of functions and coroutine
+        functions.
         """
         return Span(name, data)
 
@@ -137,7 +148,7 @@ class Monitor(metaclass=_MonitorType):
         recorded before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
         if recorder.session is None:
             return True
-        return bool(guard.late("handover", "flush", float(timeout)))
+        return bool(guard.late("handover", "flush", _seconds(timeout)))
 
     @staticmethod
     async def aflush(timeout: float = 3.0) -> bool:
@@ -173,7 +184,10 @@ class Span:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if recorder.session is not None:
-            guard.call("Monitor.span", self._leave, error)
+            try:
+                guard.call("Monitor.span", self._leave, error)
+            except RecursionError:
+                return
 
     def __call__(self, function: Function) -> Function:
         """Decorate a function: every call is timed for itself. A coroutine function stays one."""
@@ -202,12 +216,12 @@ class Span:
 
     def _leave(self, error: BaseException | None) -> None:
         started = self._started.pop() if self._started else time.perf_counter()
-        facts = _mapping(self._data)
-        facts["duration_ms"] = round((time.perf_counter() - started) * 1000, 3)
+        own = {"duration_ms": round((time.perf_counter() - started) * 1000, 3)}
         if error is not None:
-            facts["error"] = type(error).__name__
+            own["error"] = encode.class_name(error)
+        if isinstance(error, Exception):  # not SystemExit, GeneratorExit, a task's CancelledError
             _record_error(error, {"span": self._name})
-        recorder.record(EVENT, self._name, facts)
+        recorder.record(EVENT, self._name, _joined(own, self._data))
 
 
 def _check(endpoint: Any, app: Any, app_version: Any, given_patterns: Any) -> list[str]:
@@ -224,9 +238,20 @@ def _check(endpoint: Any, app: Any, app_version: Any, given_patterns: Any) -> li
     return patterns
 
 
-def _start(endpoint: str | None) -> None:
-    if recorder.session is None and not recorder.is_closed:
-        boot.start({"MONITOR_ENDPOINT": endpoint} if endpoint else None)
+def _start(endpoint: str | None, app: str | None, app_version: str | None, patterns: list[str]) -> None:
+    if recorder.session is not None or recorder.is_closed:
+        return
+    overrides = {"MONITOR_ENDPOINT": endpoint, "MONITOR_APP": app, "MONITOR_APP_VERSION": app_version}
+    if endpoint is None or _is_disabled_by_site():
+        overrides = {}
+    guard.call("init", cleaning.add_rules, patterns)
+    boot.start({name: value for name, value in overrides.items() if value})
+
+
+def _is_disabled_by_site() -> bool:
+    """True when the operator's site file switches the monitor off: it is not read where we name the endpoint."""
+    values: dict[str, str] = parsing.read_site_file(sys.prefix + "/" + SITE_FILE)
+    return values.get("MONITOR_DISABLE", "").strip().lower() not in OFF
 
 
 def _refine(app: str | None, app_version: str | None, patterns: list[str]) -> None:
@@ -240,25 +265,34 @@ def _refine(app: str | None, app_version: str | None, patterns: list[str]) -> No
         describe(session, recorder.settings)
 
 
-def _mapping(data: Any) -> dict[Any, Any]:
+def _seconds(timeout: Any) -> float:
+    """Return a time that a lock and a socket take; what is none counts as the default: recording never raises."""
+    try:
+        return min(max(float(timeout), 0.0), 86400.0)
+    except Exception as error:  # anything may have been given
+        encode.let_through(error)
+        return 3.0
+
+
+def _joined(own: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return our facts and the caller's; what the caller has under the same name is kept under `_given`."""
     if data is None:
-        return {}
-    return dict(data) if hasattr(type(data), "keys") else {"value": data}
+        return own
+    facts: dict[str, Any] = encode.facts(data)
+    given = {name: facts.pop(name) for name in own if name in facts}
+    return {**own, **facts, "_given": given} if given else {**own, **facts}
 
 
 def _record_error(error: Any, data: Any) -> str | None:
-    from .boot import errors
-
-    facts = _mapping(data)
-    if not isinstance(error, BaseException):
-        text = error if isinstance(error, str) else repr(error)
-        return recorder.record(ERROR, "error.message", {"message": text, "source": "manual", "level": "error", **facts})
+    if not issubclass(type(error), BaseException):
+        text = encode.plain(error) if issubclass(type(error), str) else encode.safe_repr(error)
+        own = {"message": text, "source": "manual", "level": "error"}
+        return recorder.record(ERROR, "error.message", _joined(own, data))
     if not errors.first_time(error):
         return None
-    return recorder.record(
-        ERROR, "error." + type(error).__name__, {**errors.describe(error, "manual", "error"), **facts}
-    )
+    own = errors.describe(error, "manual", "error")
+    return recorder.record(ERROR, "error." + encode.class_name(error), _joined(own, data))
 
 
 def _record_metric(name: Any, value: Any, data: Any) -> str | None:
-    return recorder.record(METRIC, name, {"value": value, **_mapping(data)})
+    return recorder.record(METRIC, name, _joined({"value": value}, data))

@@ -186,7 +186,8 @@ def tell_failure(error):
     """Leave a trace of a start that failed, where there is a way to."""
     try:
         guard = load("guard")
-        guard.debug_target = guard.debug_target or os.environ.get("MONITOR_DEBUG") or None
+        if not load("settings").IS_ELEVATED:
+            guard.debug_target = guard.debug_target or os.environ.get("MONITOR_DEBUG") or None
         load("notes").debug("not started: " + type(error).__name__ + ": " + str(error))
     except Exception:  # the installation is damaged: the program runs on unmonitored
         return

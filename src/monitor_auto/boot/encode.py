@@ -2,7 +2,7 @@
 handlers, half-dead interpreters and without `json`. Used for all that the fast path of `recording.py` does not take.
 
 Guarantees: returns text that is one line of valid UTF-8 JSON below MAX_DATA_BYTES; what was cut says so; an object that
-misbehaves (in `__repr__`, `items`, iteration) costs its own value and nothing else.
+misbehaves (in `__repr__`, `keys`, iteration, `__class__`, its metaclass) costs its own value and nothing else.
 """
 
 from . import cleaning, redact
@@ -12,12 +12,16 @@ MAX_DATA_BYTES = 60 * 1024
 """Of an event's 64 KiB; the rest is for source, session and name."""
 MAX_DEPTH = 8
 MAX_ITEMS = 100
-MAX_NODES = 2000
 MAX_KEY_CHARS = 128
-STRING_LIMITS = (32 * 1024, 2048, 200, 40)
-"""Characters of a string that are kept; the next is tried when the whole is too large."""
+LIMITS = ((32 * 1024, 2000), (2048, 2000), (200, 1000), (40, 200), (40, 40))
+"""Characters of a string and number of values that are kept; the next is tried when the whole is too large. The last
+one fits always: a character takes at most six bytes."""
+LOOK_AHEAD = 512
+"""Characters behind a cut that are redacted with the rest: what the cut goes through would not be recognised."""
 
 
+safe_keys = set()
+"""Keys that are no secrets and hold none."""
 ESCAPES = {code: "\\u%04x" % code for code in range(32)}
 ESCAPES.update({34: '\\"', 92: "\\\\", 10: "\\n", 13: "\\r", 9: "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"})
 
@@ -34,31 +38,71 @@ def quote_any(text):
 class Budget:
     """What one encoding may still use."""
 
-    __slots__ = ("nodes", "chars")
+    __slots__ = ("nodes", "chars", "left")
 
-    def __init__(self, chars):
-        self.nodes = MAX_NODES
+    def __init__(self, chars, nodes):
+        self.nodes = nodes
         self.chars = chars
+        self.left = MAX_DATA_BYTES
 
 
 def encode(value):
-    """Return the JSON text of a value, with smaller strings until the whole fits."""
-    for chars in STRING_LIMITS:
-        text = _any(value, Budget(chars), 0, False)
+    """Return the JSON text of a value, with smaller strings and fewer values until the whole fits."""
+    for chars, nodes in LIMITS:
+        budget = Budget(chars, nodes)
+        text = _any(value, budget, 0, False)
+        if budget.left < 0:
+            continue
         if len(text) * 4 < MAX_DATA_BYTES or len(text.encode()) <= MAX_DATA_BYTES:
             return text
     return '{"_cut":"the data was larger than an event may be"}'
 
 
+class Clean(str):
+    """A text that was redacted piece by piece."""
+
+    __slots__ = ()
+
+
+def plain(text):
+    """Return the characters of a str or of an object of a subclass of str, whatever that overrides."""
+    return text if type(text) is str else str.__str__(text)
+
+
+def class_name(value):
+    """Return the name of a value's class, whatever its metaclass answers."""
+    return _name_of(type(value))
+
+
+_name_of = type.__dict__["__name__"].__get__
+
+
+def let_through(error):
+    """Raise again what an object has not raised itself: Ctrl-C, and what a handler of a signal has raised meanwhile."""
+    if isinstance(error, KeyboardInterrupt) or is_from_signal_handler(error):
+        raise error
+
+
+def is_from_signal_handler(error):
+    """True when an exception was raised by a handler of the program's own that a signal has called while our code ran:
+    then it is the program's (a TimeoutError of an alarm), and must get through. Such a handler is told by its second
+    argument: the frame it has interrupted (signal.signal, 3.10 to 3.15).
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        interrupted, trace = trace.tb_frame, trace.tb_next
+        if any(value is interrupted for value in trace.tb_frame.f_locals.values()):
+            return True
+    return False
+
+
 def safe_repr(value):
     """Return `repr(value)`; where that raises, the type's name. Ctrl-C still gets through."""
     try:
-        text = repr(value)
-        return text if type(text) is str else str.__str__(text)
-    except KeyboardInterrupt:
-        raise
+        return plain(repr(value))
     except BaseException as error:  # `__repr__` is the program's code and may raise anything, SystemExit too
-        return "<" + type(value).__name__ + " whose repr raised " + type(error).__name__ + ">"
+        let_through(error)
+        return "<" + class_name(value) + " whose repr raised " + class_name(error) + ">"
 
 
 def _any(value, budget, depth, is_secret):
@@ -68,16 +112,15 @@ def _any(value, budget, depth, is_secret):
         return '"' + redact.MARK + '"'
     if value is None or kind is bool:
         return "null" if value is None else "true" if value else "false"
-    if isinstance(value, int):
+    # Not isinstance: that asks `__class__`, which is the program's code and may answer anything.
+    if issubclass(kind, int):
         return _integer(value, budget)
-    if isinstance(value, float) and value - value == 0:
+    if issubclass(kind, float) and float.__sub__(value, value) == 0:
         return float.__repr__(value)
-    if kind is str:
-        return _string(value, budget)
-    if kind is dict or kind is list or kind is tuple or _is_mapping(value):
+    if issubclass(kind, str):
+        return _string(plain(value), budget, kind is Clean)
+    if issubclass(kind, (dict, list, tuple)) or is_mapping(value):
         return _container(value, budget, depth)
-    if isinstance(value, str):
-        return _string(str.__str__(value), budget)
     return _string(safe_repr(value), budget)
 
 
@@ -87,57 +130,98 @@ def _integer(value, budget):
     if bits > 4096:  # `repr` of a very large one raises since Python 3.11
         return quote("<int of " + str(bits) + " bits>")
     text = int.__repr__(value)
-    return text if bits < 43 else _string(text, budget) if bits > 63 or redact.is_suspicious(text) else text
+    if bits < 43:  # too short for a card
+        return text
+    cleaned = cleaning.clean_text(text) if redact.is_suspicious(text) else text
+    return text if bits < 64 and cleaned == text else quote(cleaned)
 
 
-def _string(text, budget):
+def _string(text, budget, is_clean=False):
     total = len(text)
+    budget.left -= min(total, budget.chars)
+    if budget.left < 0:  # too large in any case: no more of it is looked at
+        budget.nodes = 0
+        return '""'
     if total > budget.chars:
-        # Redact with some of what follows, or a secret that the cut goes through would not be recognised.
-        text = cleaning.clean_text(text[: budget.chars + 512])[: budget.chars]
-        return quote(text + "… [cut, " + str(total) + " characters]")
-    if total > 3 and redact.is_suspicious(text):
+        return quote(cut(text, budget.chars) + "… [cut, " + str(total) + " characters]")
+    if total > 3 and not is_clean and redact.is_suspicious(text):
         text = cleaning.clean_text(text)
     return quote(text)
 
 
-def _is_mapping(value):
+def cut(text, chars):
+    """Return the redacted beginning of a text."""
+    text = text[: chars + LOOK_AHEAD]
+    if redact.is_suspicious(text):
+        text = cleaning.clean_text(text)
+    return text[:chars]
+
+
+def is_mapping(value):
     """True for what behaves as a mapping, told without isinstance of an ABC (that would import and run code)."""
     kind = type(value)
-    return hasattr(kind, "keys") and hasattr(kind, "__getitem__") and not isinstance(value, type)
+    if issubclass(kind, (dict, type)):
+        return issubclass(kind, dict)
+    try:
+        return hasattr(kind, "keys") and hasattr(kind, "__getitem__")
+    except BaseException as error:  # the metaclass is the program's code
+        let_through(error)
+        return False
 
 
 def _container(value, budget, depth):
     if depth >= MAX_DEPTH or budget.nodes <= 0:
-        return quote("… [cut, " + type(value).__name__ + "]")
+        return quote("… [cut, " + class_name(value) + "]")
     parts = []
-    is_list = isinstance(value, (list, tuple))
+    is_list = issubclass(type(value), (list, tuple))
     try:
-        for item in value if is_list else _pairs(value):
+        for item in value if is_list else pairs(value):
             if len(parts) >= MAX_ITEMS or budget.nodes <= 0:
                 parts.append(_cut_mark(value, is_list, len(parts)))
                 break
             parts.append(_any(item, budget, depth + 1, False) if is_list else _pair(item, budget, depth))
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a mapping's own code, or one that changed while we read it
-        parts.append(_note("reading stopped: " + type(error).__name__, is_list))
+        let_through(error)
+        parts.append(_note("reading stopped: " + class_name(error), is_list))
     return ("[" + ",".join(parts) + "]") if is_list else ("{" + ",".join(parts) + "}")
 
 
-def _pairs(value):
-    if isinstance(value, dict):
-        return dict.items(value)
+def pairs(value):
+    """Return what yields the keys and values of a mapping; of a small dict all at once, so that no thread that
+    changes it comes between.
+    """
+    if issubclass(type(value), dict):
+        return list(dict.items(value)) if dict.__len__(value) <= MAX_ITEMS else dict.items(value)
     return ((key, value[key]) for key in value.keys())
+
+
+def facts(data):
+    """Return a new dict of what the caller gave, with keys that are plain str, whatever it is."""
+    if data is None:
+        return {}
+    if not is_mapping(data):
+        return {"value": data, "_note": "data was no mapping"}
+    made = {}
+    try:
+        for key, value in pairs(data):
+            if len(made) > MAX_ITEMS:
+                break
+            made[plain(key) if issubclass(type(key), str) else safe_repr(key)] = value
+    except BaseException as error:  # the mapping's own code
+        let_through(error)
+        made["_cut"] = "reading stopped: " + class_name(error)
+    return made
 
 
 def _pair(item, budget, depth):
     key, value = item
-    name = key if type(key) is str else str.__str__(key) if isinstance(key, str) else safe_repr(key)
+    if type(key) is str and key in safe_keys:
+        return quote(key) + ":" + _any(value, budget, depth + 1, False)
+    name = plain(key) if issubclass(type(key), str) else safe_repr(key)
     is_secret = cleaning.is_secret_key(name)
     if len(name) > MAX_KEY_CHARS:
-        name = name[:MAX_KEY_CHARS] + "…"
-    if redact.is_suspicious(name):
+        name = cut(name, MAX_KEY_CHARS) + "…"
+    elif redact.is_suspicious(name):
         name = cleaning.clean_text(name)
     return quote(name) + ":" + _any(value, budget, depth + 1, is_secret)
 
@@ -145,7 +229,8 @@ def _pair(item, budget, depth):
 def _cut_mark(value, is_list, shown):
     try:
         left = str(len(value) - shown)
-    except Exception:  # `__len__` is the program's code, or absent
+    except BaseException as error:  # `__len__` is the program's code, or absent
+        let_through(error)
         left = "some"
     return _note(left + " more items cut", is_list)
 

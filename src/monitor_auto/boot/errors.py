@@ -1,22 +1,41 @@
 """Cold: an exception -> the data of an error event. Builtin modules only, no source lines (a line of code may hold a
-secret, and reading it needs linecache), no local variables. Bounded in frames, chain and groups.
+secret, and reading it needs linecache), no local variables. Bounded in frames, chain, groups and characters.
+
+Guarantees: nothing of the exception is changed; code of its class (`__str__`, attributes) costs its own part only.
+Texts are redacted piece by piece: a message whole, the path of a file once.
 """
 
-from . import encode
+from _weakref import ref
+
+from .cleaning import clean_often
+from .encode import Clean, class_name, cut, let_through, plain, safe_repr
 
 MAX_FRAMES = 40
 MAX_CHAIN = 8
 MAX_GROUP = 15
-MARK = "_monitor_auto_recorded"
+MAX_MESSAGE_CHARS = 8000
+MAX_STACK_CHARS = 24000
+MAX_RECENT = 256
+
+# What every exception has, whatever its class makes of these names.
+_trace_of = BaseException.__dict__["__traceback__"].__get__
+_cause_of = BaseException.__dict__["__cause__"].__get__
+_context_of = BaseException.__dict__["__context__"].__get__
+_is_without_context = BaseException.__dict__["__suppress_context__"].__get__
+_dict_of = BaseException.__dict__["__dict__"].__get__
+
+_recent = {}
+"""id of an exception -> what proves that it still is the same one."""
 
 
 def describe(error, source, level):
     """Return type, message, stack, location, source and level of an exception."""
+    text = message(error)
     return {
-        "type": type_name(error),
-        "message": message(error),
-        "stack": stack(error),
-        "location": location(error.__traceback__),
+        "type": Clean(type_name(error)),
+        "message": Clean(text),
+        "stack": Clean(stack(error, text)),
+        "location": location(_trace_of(error)),
         "source": source,
         "level": level,
     }
@@ -25,21 +44,36 @@ def describe(error, source, level):
 def type_name(error):
     """Return the class with its module, as a traceback shows it."""
     kind = type(error)
-    module = kind.__module__
-    if module in ("builtins", "__main__") or type(module) is not str:
-        return kind.__qualname__
-    return module + "." + kind.__qualname__
+    module, name = attribute(kind, "__module__"), attribute(kind, "__qualname__")
+    if type(name) is not str:
+        name = class_name(error)
+    if type(module) is str and module not in ("builtins", "__main__"):
+        name = module + "." + name
+    return clean_often(name)
 
 
 def message(error):
-    """Return `str(error)`, whatever the class does with it."""
+    """Return `str(error)`, redacted and bounded, whatever the class does with it."""
     try:
-        text = str(error)
-        return text if type(text) is str else str.__str__(text)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # `__str__` is the program's code
-        return encode.safe_repr(error)
+        text = plain(str(error))
+    except BaseException as failure:  # `__str__` is the program's code
+        let_through(failure)
+        text = safe_repr(error)
+    return _bounded(text, MAX_MESSAGE_CHARS)
+
+
+def _bounded(text, chars):
+    cleaned = cut(text, chars)
+    return cleaned if len(text) <= chars else cleaned + "… [cut, %d characters]" % len(text)
+
+
+def attribute(owner, name):
+    """Return an attribute of an object of the program, or None where it cannot be had."""
+    try:
+        return getattr(owner, name, None)
+    except BaseException as failure:  # the program's code
+        let_through(failure)
+        return None
 
 
 def location(trace):
@@ -51,47 +85,52 @@ def location(trace):
             break
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    return "%s:%s:%s" % (code.co_filename, trace.tb_lineno, code.co_name)
+    return Clean("%s:%s:%s" % (clean_often(code.co_filename), trace.tb_lineno, clean_often(code.co_name)))
 
 
-def stack(error):
-    """Return the text of the traceback with its causes, the oldest first, without lines of source."""
+def stack(error, text):
+    """Return the redacted text of the traceback with its causes, the oldest first, without lines of source. `text` is
+    the exception's message.
+    """
     parts = []
-    seen = set()
-    _chain(error, parts, seen, "")
-    return "\n".join(parts)
+    _chain(error, parts, set(), "", text)
+    whole = "\n".join(parts)
+    if len(whole) <= MAX_STACK_CHARS:
+        return whole
+    half = MAX_STACK_CHARS // 2
+    return "%s\n… [cut, %d characters]\n%s" % (whole[:half], len(whole), whole[-half:])
 
 
-def _chain(error, parts, seen, indent):
+def _chain(error, parts, seen, indent, text):
     links = []
     while error is not None and id(error) not in seen and len(links) < MAX_CHAIN:
         seen.add(id(error))
-        cause = error.__cause__
-        context = None if error.__suppress_context__ else error.__context__
+        cause = _cause_of(error)
+        context = None if _is_without_context(error) else _context_of(error)
         links.append((error, "caused by it:" if cause is not None else "while handling it:"))
         error = cause if cause is not None else context
-    links.reverse()
-    for position, (link, joint) in enumerate(links):
-        if position:
+    for position in range(len(links) - 1, -1, -1):
+        link, joint = links[position]
+        if position < len(links) - 1:
             parts.append(indent + joint)
-        _one(link, parts, seen, indent)
+        _one(link, parts, seen, indent, text if text is not None and position == 0 else message(link))
 
 
-def _one(error, parts, seen, indent):
-    if error.__traceback__ is not None:
+def _one(error, parts, seen, indent, text):
+    trace = _trace_of(error)
+    if trace is not None:
         parts.append(indent + "Traceback (most recent call last):")
-        parts.extend(_frames(error.__traceback__, indent))
-    text = message(error)
+        parts.extend(_frames(trace, indent))
     parts.append(indent + type_name(error) + (": " + text[:4000] if text else ""))
-    notes = getattr(error, "__notes__", None)
-    if isinstance(notes, (list, tuple)):
-        parts.extend(indent + note[:1000] for note in notes[:10] if isinstance(note, str))
-    members = getattr(error, "exceptions", None)
-    if isinstance(members, tuple) and hasattr(error, "subgroup") and len(indent) < 16:
+    notes = attribute(error, "__notes__")
+    if type(notes) is list:
+        parts.extend([indent + _bounded(plain(note), 1000) for note in notes[:10] if issubclass(type(note), str)])
+    members = attribute(error, "exceptions")
+    if type(members) is tuple and attribute(type(error), "subgroup") is not None and len(indent) < 16:
         for number, member in enumerate(members[:MAX_GROUP]):
-            if isinstance(member, BaseException):
+            if issubclass(type(member), BaseException):
                 parts.append(indent + "  [" + str(number + 1) + " of " + str(len(members)) + "]")
-                _chain(member, parts, seen, indent + "  ")
+                _chain(member, parts, seen, indent + "  ", None)
 
 
 def _frames(trace, indent):
@@ -100,8 +139,8 @@ def _frames(trace, indent):
     while trace is not None and total < 100_000:
         total += 1
         code = trace.tb_frame.f_code
-        line = '%s  File "%s", line %s, in %s' % (indent, code.co_filename, trace.tb_lineno, code.co_name)
-        lines.append(line)
+        place = indent, clean_often(code.co_filename), trace.tb_lineno, clean_often(code.co_name)
+        lines.append('%s  File "%s", line %s, in %s' % place)
         if len(lines) > 2 * MAX_FRAMES:
             del lines[MAX_FRAMES]
         trace = trace.tb_next
@@ -111,11 +150,22 @@ def _frames(trace, indent):
 
 
 def first_time(error):
-    """True once for each exception object, however many hooks see it."""
+    """True once for each exception object, however many hooks see it.
+
+    A mark on the exception would show in `vars`, in comparisons and when it is pickled. Its id alone may be another
+    one's by now. So what is kept with the id can only be its own: a weak reference, which Python makes but once, or
+    (builtin classes have none) the dict of its attributes, which as long as we hold it is no other exception's.
+    """
     try:
-        if MARK in error.__dict__:
-            return False
-        error.__dict__[MARK] = True
-    except AttributeError:  # a class that hides its __dict__: better twice than never
-        return True
+        proof = ref(error)
+    except TypeError:
+        proof = _dict_of(error)
+    if _recent.get(id(error)) is proof:
+        return False
+    if len(_recent) >= MAX_RECENT:
+        try:
+            del _recent[next(iter(_recent))]
+        except (KeyError, RuntimeError, StopIteration):  # another thread does the same
+            pass
+    _recent[id(error)] = proof
     return True

@@ -6,7 +6,7 @@ import os
 import sys
 from _thread import get_ident
 
-from . import errors, patches, recorder
+from . import encode, errors, patches, recorder
 from .endings import end
 from .recorder import ERROR, LIFECYCLE
 
@@ -110,7 +110,7 @@ def on_last_exception(error):
         return
     session = recorder.session
     if get_ident() == session.main_thread and not is_interactive():
-        session.uncaught = "error." + type(error).__name__
+        session.uncaught = "error." + encode.class_name(error)
         record_error(error, "fatal", {})
     else:
         record_error(error, "error", {})
@@ -138,7 +138,7 @@ def came_out_of_main(error):
 def record_error(error, level, more):
     """Record an exception once, however many hooks see it."""
     if errors.first_time(error):
-        recorder.record(ERROR, "error." + type(error).__name__, {**errors.describe(error, "auto", level), **more})
+        recorder.record(ERROR, "error." + encode.class_name(error), {**errors.describe(error, "auto", level), **more})
 
 
 def on_unraisable(*args):
@@ -147,7 +147,8 @@ def on_unraisable(*args):
     error = getattr(unraisable, "exc_value", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         culprit = getattr(unraisable, "object", None)
-        where = getattr(culprit, "__qualname__", None) or type(culprit).__qualname__
+        where = errors.attribute(culprit, "__qualname__")
+        where = where if type(where) is str else encode.class_name(culprit)
         message = getattr(unraisable, "err_msg", None)
         record_error(error, "error", {"unraisable": message or "Exception ignored in", "object": where})
 

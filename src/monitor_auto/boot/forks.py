@@ -30,7 +30,7 @@ def start_process(overrides):
     if not settings or role in ("resource_tracker", "monitor-auto"):
         return False
     guard.debug_target = settings.debug
-    home = os.environ.get("HOME") or os.path.expanduser("~")
+    home = (os.environ.get("HOME") or os.path.expanduser("~")).rstrip("/")
     if len(home) > 1:
         redact.home, redact.home_bytes = home, home.encode("utf-8", "replace")
     _lineage = take_parent(os.environ)

@@ -1,8 +1,9 @@
 """Hot: the one shield between our errors and the program. Builtin modules only. What it catches, `notes.py` writes
 down.
 
-Guarantees: `call` lets no `Exception` of ours out, never stops KeyboardInterrupt or SystemExit, and leaves one line in
-the spool's ledger (`what`: "internal_error") for each part and place, so that nothing fails unseen.
+Guarantees: `call` lets no `Exception` of ours out, never stops KeyboardInterrupt, SystemExit or what a signal handler
+of the program raises meanwhile, and leaves one line in the spool's ledger (`what`: "internal_error") for each part and
+place, so that nothing fails unseen.
 """
 
 from . import cold
@@ -36,11 +37,15 @@ def late(module, function, *args):
 
 
 def note(part, error):
-    """Write an internal error down: where, what, once for each part and place."""
+    """Write an internal error down: where, what, once for each part and place. What a handler of a signal has raised is
+    none: it is raised again.
+    """
     try:
-        cold("notes").note(part, error)
+        is_ours = cold("notes").note(part, error)
     except Exception:  # no disk, no memory, an interpreter half gone: nobody left to tell
         return
+    if not is_ours:
+        raise error
 
 
 def use_directory(path):

@@ -18,20 +18,23 @@ _noted = set()
 
 
 def note(part, error):
-    """Write an internal error to ledger and debug log, once for each part and place.
+    """Write an internal error to ledger and debug log, once for each part and place. False where it is none.
 
     What cannot be imported because of something that was done to us is no error of ours: a "problem", told once.
     """
+    if encode.is_from_signal_handler(error):
+        return False
     reason = _reason(error) if isinstance(error, ImportError) else ""
     part, place = ("package", "") if reason else (part, _place(error))
     if (part, place) in _noted or len(_noted) >= MAX_NOTES:
-        return
+        return True
     _noted.add((part, place))
     if reason:
         ledger("problem", part=part, reason=reason + ": what is recorded stays in the spool")
-        return
+        return True
     ledger("internal_error", part=part, error=type(error).__name__, message=str(error)[:500], place=place)
     debug("internal error in " + part + " at " + place + ": " + type(error).__name__ + ": " + str(error)[:500])
+    return True
 
 
 def ledger(what, **facts):

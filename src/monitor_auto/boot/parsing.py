@@ -3,6 +3,7 @@
 import os
 
 from . import cleaning, notes
+from .settings import IS_ELEVATED
 
 _BYTES = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _SECONDS = {"": 1, "s": 1, "d": 86400}
@@ -36,6 +37,8 @@ def report(settings):
 
 def fallback_directories():
     """Return where the spool may be when its own place cannot be written, best first: services often have no home."""
+    if IS_ELEVATED:
+        return ["/var/tmp/monitor-" + str(os.geteuid())]
     bases = (os.environ.get("CACHE_DIRECTORY", "").partition(":")[0], os.environ.get("XDG_RUNTIME_DIR"))
     directories = [base + "/monitor/spool" for base in bases if base]
     if hasattr(os, "geteuid"):
@@ -50,7 +53,7 @@ def read_site_file(path):
     except OSError:
         return {}
     try:
-        text = os.read(fd, 65536).decode("utf-8", "replace")
+        text = os.read(fd, 65536).decode("utf-8", "replace").lstrip("\ufeff")
     except OSError:
         return {}
     finally:
@@ -58,7 +61,7 @@ def read_site_file(path):
     values = {}
     for line in text.splitlines():
         name, sign, value = line.strip().partition("=")
-        name = name.strip()
+        name = name.removeprefix("export ").strip()
         if sign and name.startswith("MONITOR_"):
             values[name] = value.strip().strip("\"'")
     return values

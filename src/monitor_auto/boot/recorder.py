@@ -56,7 +56,8 @@ record = load_record
 
 def record_facts(name, facts):
     """Record a lifecycle event whose facts are our own: nothing in them is secret."""
-    return write(LIFECYCLE, name, flat_object(facts))
+    text = flat_object(facts)
+    return write(LIFECYCLE, name, text if len(text) < 15000 else cold("encode").encode(facts))
 
 
 def write(kind, name, text):

@@ -5,18 +5,19 @@ handler of the program raises meanwhile. Redaction happens here, before anything
 """
 
 from . import cleaning, encode, guard, recorder, redact, stdlib
+from .encode import safe_keys
 
 MAX_NAME_CHARS = 120
 MAX_KNOWN = 4096
-MAX_FAST_CHARS = 16384
+MAX_FAST_CHARS = 15000
+"""A character takes at most four bytes, an event 64 KiB."""
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """What JSON holds as it is: no code of the program runs when it is encoded."""
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+_CLASS_CHARS = _NAME_CHARS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 names = set()
 """Names that need no change."""
-safe_keys = set()
-"""Keys that are no secrets."""
 
 
 def make_record():
@@ -31,21 +32,21 @@ def make_record():
         if recorder.session is None:
             return None
         try:
-            if (
-                type(data) is dict
-                and type(name) is str
-                and name in names
-                and is_safe(data)
-                and is_plain(map(type, data.values()))
-            ):
-                try:
+            try:
+                if (
+                    type(data) is dict
+                    and type(name) is str
+                    and name in names
+                    and is_safe(data)
+                    and is_plain(map(type, data.values()))
+                ):
                     text = "".join(encode_flat(data, 0))
                     if len(text) < MAX_FAST_CHARS and not is_suspicious(text.encode(), len(data)):
                         return write(kind, name, text)
-                except (ValueError, TypeError, RuntimeError):  # NaN, surrogates, a dict that a thread is changing
-                    pass
+            except Exception as error:  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
+                encode.let_through(error)
             return write(kind, *careful(name, data))
-        except Exception as error:  # no memory, an interpreter half gone, a bug of ours
+        except Exception as error:  # no memory or stack, an interpreter half gone, a bug of ours
             guard.note("record", error)
             return None
 
@@ -54,48 +55,48 @@ def make_record():
 
 def careful(given_name, data):
     """Return (name, JSON text) for anything; learn the name and the keys for the next time."""
-    notes = []
+    remarks = []
     is_known = type(given_name) is str and given_name in names
-    name = given_name if is_known else learn_name(given_name, notes)
+    name = given_name if is_known else learn_name(given_name, remarks)
     if type(data) is dict:
         learn_keys(data)
     elif data is None:
         data = {}
-    elif not (hasattr(type(data), "keys") and hasattr(type(data), "__getitem__")):
+    elif not encode.is_mapping(data):
         data = {"value": data}
-        notes.append("data was no mapping")
+        remarks.append("data was no mapping")
     text = encode.encode(data)
-    if notes:
-        extra = '{"_note":' + encode.encode("; ".join(notes))
+    if remarks:
+        extra = '{"_note":' + encode.encode("; ".join(remarks))
         text = extra + ("," + text[1:] if len(text) > 2 else "}")
     return name, text
 
 
-def learn_name(given, notes):
+def learn_name(given, remarks):
     """Return the nearest valid name; where it is another than the given one, say so in a note."""
-    text = given if type(given) is str else "" if given is None else encode.safe_repr(given)
-    if text.startswith("error."):  # the class keeps its capitals
-        kind = "".join([c if c.isalnum() and c.isascii() or c in "._-" else "_" for c in text[6:MAX_NAME_CHARS]])
-        return "error." + kind
-    name = "".join([c if c in _NAME_CHARS else "_" for c in text[:MAX_NAME_CHARS].strip().lower()]).strip("_.")
-    name = cleaning.clean_text(name).lower() if redact.is_suspicious(name) else name
-    name = name or "event.unnamed"
-    if name != given:
-        notes.append("name was " + encode.safe_repr(given)[:200])
+    is_text = issubclass(type(given), str)
+    text = encode.plain(given) if is_text else "" if given is None else encode.safe_repr(given)
+    name = valid_name(encode.cut(text, MAX_NAME_CHARS))  # redacted first: in lower case a token is not recognised
+    if name != text or not is_text:
+        remarks.append("name was " + encode.cut(encode.safe_repr(given), 200))
     elif len(names) < MAX_KNOWN:
         names.add(name)
     return name
 
 
+def valid_name(text):
+    """Return the nearest name in lower case with dots; an error's class keeps its capitals."""
+    if text.startswith("error."):
+        return "error." + ("".join([c if c in _CLASS_CHARS else "_" for c in text[6:]]).strip("_.") or "unnamed")
+    return "".join([c if c in _NAME_CHARS else "_" for c in text.strip().lower()]).strip("_.") or "event.unnamed"
+
+
 def learn_keys(data):
     """Remember the keys that are no secrets, so that the fast path need not look at them again."""
-    try:
-        for key in list(data)[:64]:
-            if type(key) is str and len(key) < 64 and len(safe_keys) < MAX_KNOWN and not cleaning.is_secret_key(key):
-                if not redact.is_suspicious(key):
-                    safe_keys.add(key)
-    except RuntimeError:  # changed by another thread meanwhile
-        return
+    for key in list(data)[:64]:
+        if type(key) is str and key not in safe_keys and len(key) < 64 and len(safe_keys) < MAX_KNOWN:
+            if not cleaning.is_secret_key(key) and not redact.is_suspicious(key):
+                safe_keys.add(key)
 
 
 def forget_keys():

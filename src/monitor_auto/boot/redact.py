@@ -81,16 +81,20 @@ def without_home(text):
 
 def _replace_directory(text, path, is_root):
     """Replace a directory, or with `is_root` the one below it, where a path begins there."""
+    parts = []
+    kept = 0
     start = text.find(path)
     while start >= 0:
         end = start + len(path)
-        while is_root and text[end : end + 1] in _PATH_CHARS:
+        while is_root and (text[end : end + 1] in _NAME_CHARS or text[end : end + 1] > "\x7f"):
             end += 1
-        is_whole = end > start + len(path) if is_root else text[end : end + 1] not in _PATH_CHARS
-        if is_whole and not (start and text[start - 1] in _PATH_CHARS):
-            text = text[:start] + "~" + text[end:]
-        start = text.find(path, start + 1)
-    return text
+        is_whole = end > start + len(path) if is_root else text[end : end + 1] not in _NAME_CHARS
+        if is_whole and not (start and text[start - 1] in _BEFORE):
+            parts += (text[kept:start], "~")
+            kept = end
+        start = text.find(path, max(start + 1, kept))
+    return "".join(parts) + text[kept:]
 
 
-_PATH_CHARS = frozenset(TOKEN_CHARS)
+_NAME_CHARS = frozenset(TOKEN_CHARS)
+_BEFORE = frozenset(TOKEN_CHARS + "~")

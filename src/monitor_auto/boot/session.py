@@ -38,9 +38,9 @@ def describe(session, settings):
     """Make the text that ends every event: source and session."""
     source = {
         "sdk": "python",
-        "app": redact.tidy(session.app or session.program),
-        "version": redact.tidy(session.app_version),
-        "platform": redact.tidy(settings.platform),
+        "app": redact.tidy((session.app or session.program)[:200]),
+        "version": redact.tidy(session.app_version and session.app_version[:200]),
+        "platform": redact.tidy(settings.platform[:200]),
         "os": os.uname().release if hasattr(os, "uname") else None,
     }
     facts = {"id": session.id, "started": session.started, "parent": session.parent}
@@ -82,7 +82,11 @@ def command_line(arguments, how):
     """Return a command line that may be recorded. Most hold no option that could be a secret's: those are done here."""
     has_code = arguments[1:2] == ["-c"]
     rest = arguments[3:] if has_code or arguments[1:2] == ["-m"] else arguments[1:]
-    if how != "scrubbed" or len(arguments) > 20 or any(text[:1] == "-" or len(text) > 1000 for text in rest):
+    if (
+        how != "scrubbed"
+        or len(arguments) > 20
+        or any(text[:1] == "-" or "=" in text or len(text) > 1000 for text in rest)
+    ):
         return cold("cleaning").clean_arguments(arguments, how)
     return [redact.tidy(text) if index != 2 or not has_code else "[code]" for index, text in enumerate(arguments)]
 

@@ -19,6 +19,10 @@ _PLAIN = frozenset((
 ))  # fmt: skip
 
 
+# Setuid or setgid: the environment is another user's, also HOME and XDG_CACHE_HOME.
+IS_ELEVATED = hasattr(os, "geteuid") and (os.geteuid() != os.getuid() or os.getegid() != os.getgid())
+
+
 def make(values):
     """Return what the operator decided as a namespace. Sizes are bytes, times are seconds.
 
@@ -49,8 +53,7 @@ def make(values):
 
 def read_settings(environ, prefix):
     """Return the settings, or None when there is nothing to do: no endpoint, or MONITOR_DISABLE."""
-    is_elevated = hasattr(os, "geteuid") and (os.geteuid() != os.getuid() or os.getegid() != os.getgid())
-    values = {} if is_elevated else {name: environ[name] for name in environ if name[:8] == "MONITOR_"}
+    values = {} if IS_ELEVATED else {name: environ[name] for name in environ if name[:8] == "MONITOR_"}
     # The file's token belongs to the file's endpoint: with an endpoint of its own the environment gets none of it.
     is_from_site_file = not values.get("MONITOR_ENDPOINT")
     if is_from_site_file:
@@ -58,6 +61,8 @@ def read_settings(environ, prefix):
         values = {**cold("parsing").read_site_file(prefix + "/" + SITE_FILE), **values}
     if values.get("MONITOR_DISABLE", "").strip().lower() not in OFF or not values.get("MONITOR_ENDPOINT"):
         return None
+    if IS_ELEVATED:
+        values.setdefault("MONITOR_SPOOL_DIR", "/var/tmp/monitor-" + str(os.geteuid()))
     settings = make(values)
     settings.is_from_site_file = is_from_site_file
     return settings
