@@ -44,7 +44,7 @@ def note(part, error):
         is_ours = cold("notes").note(part, error)
     except Exception:  # no disk, no memory, an interpreter half gone: nobody left to tell
         return
-    if not is_ours:
+    if is_ours is False:
         raise error
 
 
