@@ -82,8 +82,8 @@ def write(kind, name, text):
         return event_id
     try:
         written = os.write(segment.fd, line)
-    except OSError:  # closed by the program, a full disk, a segment not open yet
-        cold("repairs").append_carefully(segment, line)
+    except OSError as error:  # closed by the program, a full disk, a segment not open yet
+        cold("repairs").append_carefully(segment, line, error)
         return event_id
     if written != len(line):
         segment.is_torn = True

@@ -10,7 +10,7 @@ import sys
 import time
 from _thread import _count as other_threads
 
-from . import check_same, cold, guard, notes, stdlib
+from . import check_same, cold, encode, guard, notes, stdlib
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
@@ -19,8 +19,10 @@ TURN_SECONDS = 1.0
 """How long a flush waits for a repair: a signal handler that flushes may have interrupted it in its own thread."""
 
 
-def append_carefully(segment, line):
-    """Queue a line, then repair what is broken and write the queue."""
+def append_carefully(segment, line, error=None):
+    """Queue a line, then repair what is broken and write the queue. `error` is what writing raised, if anything."""
+    if error is not None:
+        encode.let_through(error)  # a TimeoutError of the program's alarm is an OSError, too
     keep(segment, line)
     while segment.busy.acquire(False):
         try:

@@ -91,4 +91,4 @@ def default_directory():
     if sys.platform == "darwin":
         return os.path.expanduser("~/Library/Caches/monitor/spool")
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (cache if cache.strip() else os.path.expanduser("~/.cache")) + "/monitor/spool"
+    return (cache if cache[:1] == "/" else os.path.expanduser("~/.cache")) + "/monitor/spool"
