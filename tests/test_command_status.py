@@ -11,7 +11,7 @@ import pytest
 from support.children import Children
 from support.collector import Collector, running_collector
 from support.commands import command, facts, on_terminal
-from support.sandbox import Sandbox
+from support.sandbox import ROOT, Sandbox, Sandboxes, other_pythons
 from support.spool import segments
 
 COMMANDS = ("flush", "status", "doctor", "purge", "event", "enable", "disable")
@@ -44,6 +44,13 @@ def test_overview_names_every_command(children: Children) -> None:
     assert done.status == 2
     assert all(f"\n    {name} " in text for name in COMMANDS)
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_every_command_is_documented() -> None:
+    """What is not on the page of commands is found by nobody."""
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    titles = [line[3:].split(", ") for line in page.splitlines() if line.startswith("## ")]
+    assert sorted(name for title in titles for name in title) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("words", [("status", "--no-such"), ("statsu",), ("status", "word"), ("enable",)])
@@ -288,3 +295,33 @@ def test_hostile_files_in_the_spool_stop_no_report(children: Children, tmp_path:
     (one,) = backlog_here(children, run.spool, endpoint=NOWHERE, announce_internal_errors=True)
     assert (one["events"], one["ended"], one["away"]) == (2, 1, None)
     assert command(children, "doctor", endpoint=NOWHERE, announce_internal_errors=True).stderr == b""
+
+
+@pytest.mark.parametrize("version", other_pythons())
+def test_commands_work_on_every_other_interpreter(
+    sandboxes: Sandboxes, children: Children, tmp_path: Path, version: str
+) -> None:
+    """argparse and importlib differ from version to version."""
+    how: dict[str, Any] = {"python": sandboxes.get(other_pythons()[version])}
+    words = ["a=1", "--type", "metric", "value=2.5", "--strict", "b=x"]
+    event = command(children, "event", "backup.size", *words, **how)
+    assert (event.status, event.stderr) == (0, b"")
+    assert [one["data"] for one in event.named("backup.size")] == [{"a": 1, "value": 2.5, "b": "x"}]
+    (backlog,) = backlog_here(children, event.spool, **how)
+    assert (backlog["events"], backlog["ended"]) == (3, 1)
+    doctor = command(children, "doctor", "--folder", str(tmp_path), **how)
+    assert (doctor.status, doctor.stderr) == (0, b"")
+    assert doctor.stdout.endswith(b"All is well.\n")
+    assert facts(children, "purge", "--yes", **how)["sessions"] == 1
+    assert command(children, "status", "--nonsense", **how).status == 2
+
+
+@pytest.mark.parametrize("flags", [["-I"], ["-u", "-X", "utf8"]])
+def test_command_that_was_started_as_a_session_spares_itself(children: Children, flags: list[str]) -> None:
+    """With options before -m the monitor takes it for a program; looking at its own lock would drop it."""
+    for name in (["status"], ["doctor"], ["purge", "--yes"]):
+        done = children.run(["python", *flags, "-m", "monitor_auto", *name])
+        assert (done.status, done.stderr) == (0, b"")
+    assert done.names == ["session.start", "session.exit", "session.end"]
+    done = children.run(["python", *flags, "-m", "monitor_auto", "event", "a.b"])
+    assert done.names[-3:] == ["session.start", "a.b", "session.end"]
