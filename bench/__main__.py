@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,12 +89,22 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="few repetitions: a first look, not a verdict")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
-    parser.add_argument("--bare", type=Path, metavar="PYTHON", help="an interpreter without the monitor ...")
-    parser.add_argument("--monitored", type=Path, metavar="PYTHON", help="... and one with it, instead of scratch ones")
+    parser.add_argument("--bare", type=interpreter, metavar="PYTHON", help="an interpreter without the monitor ...")
+    parser.add_argument(
+        "--monitored", type=interpreter, metavar="PYTHON", help="... and one with it, instead of scratch ones"
+    )
     options = parser.parse_args(words)
     if (options.bare is None) != (options.monitored is None):
         parser.error("--bare and --monitored belong together")
     return options
+
+
+def interpreter(name: str) -> Path:
+    """Return an absolute path, links as they are: an environment is known by its link. Raises ArgumentTypeError."""
+    path = Path(name).absolute()
+    if not os.access(path, os.X_OK) or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{name} is no interpreter")
+    return path
 
 
 def chosen(names: str) -> list[Row]:

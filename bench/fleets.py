@@ -31,12 +31,14 @@ def flush_orphans(lab: Lab) -> Measured:
             words = (str(PROGRAMS / "orphans.py"), str(ORPHANED_EVENTS // DEAD_SESSIONS))
             side.run(*words, keeps_spool=True, status=-SIGKILL)
         command = [str(side.python.with_name("monitor-auto")), "flush", "--quiet"]
+        used = cpu_of_children()
         done = run(command, side.environment, side.folder)
+        used = cpu_of_children() - used
         counts = collector.counts()
     arrived = counts["names"].get("bench.orphan", 0)
     if arrived != ORPHANED_EVENTS:
         raise Failed(f"{arrived} of {ORPHANED_EVENTS} events have arrived")
-    return Measured((done.seconds,), f"{counts['requests']} requests")
+    return Measured((done.seconds,), f"CPU {used:.2f} s; {counts['requests']} requests")
 
 
 def fleet(lab: Lab) -> Measured:
