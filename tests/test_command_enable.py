@@ -168,6 +168,12 @@ def test_file_that_cannot_be_written_or_removed(changeable: Sandbox, children: C
     assert (done.status, b"cannot be removed" in done.stderr) == (1, True)
 
 
+def test_strict_umask_does_not_hide_the_file_from_other_users(changeable: Sandbox, children: Children) -> None:
+    """Root's umask is often 077; the programs of the services would not be monitored, and nobody would know why."""
+    facts(children, "enable", "--endpoint", "local:", python=changeable, bare=True, umask=0o077)
+    assert (mode_of(site_file_of(changeable)), mode_of(changeable.folder / "etc")) == (0o644, 0o755)
+
+
 def test_link_in_the_place_of_the_file_is_replaced_not_followed(changeable: Sandbox, children: Children) -> None:
     """Or who can write into etc/ could have any file overwritten by root."""
     (changeable.folder / "etc").mkdir()

@@ -149,7 +149,10 @@ def write(path: str, settings: dict[str, str]) -> bool:
     mode = 0o600 if "MONITOR_TOKEN" in settings else 0o644
     if read_site_file(path) == settings and not os.path.islink(path) and os.stat(path).st_mode & 0o777 == mode:
         return False
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # whatever the umask: the programs of other users read the file, too
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

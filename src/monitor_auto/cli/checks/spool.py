@@ -29,7 +29,8 @@ def check(configuration: Configuration) -> Iterator[Check]:
     backlogs = spools.backlogs(spools.existing(configuration.settings))
     directories = spools.in_use(configuration.settings)
     yield from waiting(backlogs, place.directory, configuration)
-    yield from collector(backlogs, spools.key_of(configuration.settings.endpoint))
+    here = [backlog for backlog in backlogs if backlog.directory == place.directory]
+    yield from collector(here, spools.key_of(configuration.settings.endpoint))
     yield from clock(directories)
     yield from troubles(spools.troubles(directories))
 
