@@ -103,6 +103,24 @@ def current_folder() -> str:
         return ""
 
 
+FLUSH = """\
+Send what ended programs have left in the spool to the collector that
+MONITOR_ENDPOINT names: all of it, at once, whether the collector has failed a
+moment ago or not. Programs that still run are left alone; they deliver when
+they end. It can be interrupted and started again, also several times at once:
+nothing is lost, and nothing comes twice.
+"""
+FLUSH_ENDING = """\
+The exit status is 0 when nothing is left, 1 when something is (the message says
+why), 2 when no collector is known. HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
+NO_PROXY count, but never for a collector on this machine itself.
+
+  monitor-auto flush                      in a terminal: a bar, then what was delivered
+  monitor-auto flush --quiet              in a cron job: speaks up on failure
+  monitor-auto flush --json --timeout 60  in a script
+"""
+
+
 def make_parser(words: "Sequence[str]" = ()) -> "ArgumentParser":
     """Return the parser of all commands; those that the words do not name are listed and not loaded."""
     from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -116,7 +134,13 @@ def make_parser(words: "Sequence[str]" = ()) -> "ArgumentParser":
     parser.add_argument("--version", action="version", version=f"monitor-auto {__version__}")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    flush = commands.add_parser("flush", help="deliver now what ended programs have left in the spool")
+    flush = commands.add_parser(
+        "flush",
+        help="deliver now what ended programs have left in the spool",
+        description=FLUSH,
+        epilog=FLUSH_ENDING,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     flush.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     flush.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="stop after so many seconds")
     flush.add_argument("--quiet", action="store_true", help="print nothing but errors")

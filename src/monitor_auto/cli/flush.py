@@ -11,17 +11,21 @@ from typing import Any
 from monitor_auto.boot import cleaning, guard
 from monitor_auto.boot.settings import read_settings
 from monitor_auto.delivery.drain import Drain, Outcome
+from monitor_auto.delivery.exchange import is_sendable
 
 NO_ENDPOINT = """\
 monitor-auto: no collector is known, so there is nowhere to deliver to.
 Name it, for example:  export MONITOR_ENDPOINT=http://127.0.0.1:9090/v1/events
 """
+BAD_TOKEN = "monitor-auto: MONITOR_TOKEN holds characters that no header may hold; a newline at its end, perhaps?\n"
 LOCAL = "monitor-auto: the endpoint is local:, whose events stay on this machine; there is nothing to deliver.\n"
 BAR_CELLS = 30
 
 
 def flush(arguments: Any) -> int:
-    """Run the command. Returns 0 when nothing of ended programs is left, 1 when something is, 2 without a collector."""
+    """Run the command. Returns 0 when nothing of ended programs is left, 1 when something is, 2 without a collector
+    or with a token that cannot be sent.
+    """
     try:
         settings = settings_of_environment()
     except ValueError as error:
@@ -29,6 +33,9 @@ def flush(arguments: Any) -> int:
         return 2
     if settings is None or settings.scheme == "local":
         sys.stderr.write(NO_ENDPOINT if settings is None else LOCAL)
+        return 2
+    if not is_sendable(settings.token):
+        sys.stderr.write(BAD_TOKEN)
         return 2
     guard.debug_target = settings.debug
     cleaning.add_rules(settings.redact)

@@ -7,8 +7,10 @@ work by their claims; at a failure, a timeout or Ctrl-C all that was answered is
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,12 +22,15 @@ from monitor_auto.boot.formats import endpoint_key
 
 from . import bounds, claims
 from .batches import batches
+from .exchange import Answer, NoAnswer
 from .lines import OutOfTime, read_lines
 from .native import Transport
 from .segments import Line, Segment, Unreadable, open_own, read_header, sessions, split_name
 from .sending import Sending
 
 REQUEST_SECONDS = 30.0
+ALARM_MARGIN_SECONDS = 0.2
+"""How much later than httpx's own timeouts the alarm comes."""
 _REQUIRED: dict[str, Any] = {
     "v": (int, str),
     "type": str,
@@ -77,12 +82,14 @@ class Drain:
         try:
             self.bytes_in_all = sum(segment_bytes(directory, self.key) for directory in self.outcome.directories)
             if self.outcome.directories:
-                with Transport(self.settings, min(REQUEST_SECONDS, max(self.deadline - begin, 0.001))) as transport:
+                with self.connect() as transport:
                     for directory in self.outcome.directories:
                         while self.drain_directory(directory, transport):
                             pass
         except OutOfTime:
             self.outcome.why = "the time was up"
+        except NoAnswer as error:
+            self.outcome.why = str(error)
         except KeyboardInterrupt:
             self.outcome.why = "interrupted"
         except OSError as error:
@@ -94,10 +101,17 @@ class Drain:
         self.outcome.seconds = round(time.monotonic() - begin, 3)
         return self.outcome
 
+    def connect(self) -> Transport:
+        """Return what sends. Raises NoAnswer where the environment, a proxy in it for example, does not let it."""
+        try:
+            return Transport(self.settings, REQUEST_SECONDS)
+        except (ImportError, ValueError, OSError) as error:
+            raise NoAnswer(f"requests cannot be made here: {error}") from error
+
     def drain_directory(self, directory: str, transport: Transport) -> bool:
         """Deliver one spool's dead sessions; return whether there may be more: some end while others are delivered."""
         guard.use_directory(directory)
-        sending = Sending(self.settings, directory, lambda data: transport.post(data, self.request_deadline()))
+        sending = Sending(self.settings, directory, lambda data: self.post(transport, data))
         try:
             for batch in batches(self.lines(directory), self.settings.batch_size):
                 if not self.deliver(batch, sending):
@@ -112,9 +126,23 @@ class Drain:
             self.outcome.rejected += sending.rejected
             self.outcome.dropped += sending.dropped
 
-    def request_deadline(self) -> float:
-        """Return when the next request must be answered."""
-        return min(self.deadline, time.monotonic() + REQUEST_SECONDS)
+    def post(self, transport: Transport, data: bytes) -> Answer:
+        """Send one body and return the Answer. Raises NoAnswer.
+
+        A server that drips passes every timeout of a single operation, so there is an alarm, where there can be one.
+        """
+        deadline = min(self.deadline, time.monotonic() + REQUEST_SECONDS)
+        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+            return transport.post(data, deadline)
+        real_handler = signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - time.monotonic() + ALARM_MARGIN_SECONDS))
+        try:
+            return transport.post(data, deadline)
+        except TimeoutError as error:  # the alarm, just when the answer was there
+            raise NoAnswer("timeout") from error
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, real_handler)
 
     def lines(self, directory: str) -> Iterator[Line]:
         """Yield the lines of all sessions that this process gets a claim of."""
@@ -161,6 +189,11 @@ class Drain:
                     self.outcome.running += bool(numbers)
         if self.outcome.left and not self.outcome.why:
             self.outcome.why = "not every segment could be read"
+
+
+def on_alarm(number: int, frame: Any) -> None:
+    """Break off a request whose time is up: what waits for the network raises this, and httpx knows it."""
+    raise TimeoutError("timeout")
 
 
 def why_left(settings: Any, why: str) -> str:

@@ -53,9 +53,14 @@ def has_proxy(scheme: str) -> bool:
     return any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
 
 
+def is_sendable(token: "str | None") -> bool:
+    """Return whether a token may stand in a header; none may."""
+    return not token or token.isascii() and token.isprintable()
+
+
 def request(host: str, port: int, path: str, token: "str | None", body: bytes, scheme: str = "http") -> bytes:
     """Return the bytes of a POST. Raises NoAnswer for a token that no header may hold."""
-    if token and not (token.isascii() and token.isprintable()):
+    if not is_sendable(token):
         raise NoAnswer("MONITOR_TOKEN holds characters that no header may hold")
     name = f"[{host}]" if ":" in host else host
     if port != (443 if scheme == "https" else 80):

@@ -9,28 +9,35 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .exchange import Answer, NoAnswer
+from .exchange import Answer, NoAnswer, addresses
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 MIN_GZIP_BYTES = 4096
-_LOOPBACK = ("localhost", "127.", "::1")
 
 
 class Transport:
     """A client for one endpoint. Use it as a context manager; `close` ends its connections."""
 
     def __init__(self, settings: Any, timeout_seconds: float) -> None:
+        """Raises ImportError without httpx, or what it needs for the environment's proxy; ValueError, OSError for a
+        proxy's address or a file of certificates that cannot be used.
+        """
         import httpx
 
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"{settings.scheme}://{host}:{settings.port}{settings.path}"
-        self.is_gzip_worthwhile = not settings.host.startswith(_LOOPBACK)
+        is_loopback = any(address == "::1" or address[:4] == "127." for address in addresses(settings.host))
+        self.is_gzip_worthwhile = not is_loopback
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "monitor-auto"}
         if settings.token:
             headers["Authorization"] = f"Bearer {settings.token}"
-        self.client = httpx.Client(headers=headers, timeout=timeout_seconds, follow_redirects=False)
+        # A proxy cannot reach this machine's own loopback, whatever the environment says.
+        options: dict[str, Any] = {"mounts": {f"all://{host}": None}} if is_loopback else {}
+        if is_loopback and settings.scheme == "http":
+            options["trust_env"] = False
+        self.client = httpx.Client(headers=headers, timeout=timeout_seconds, follow_redirects=False, **options)
         self.client._monitor_auto_own = True  # type: ignore[attr-defined]
         self.errors = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
         self.lost_connection = httpx.RemoteProtocolError
