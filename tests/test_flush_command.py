@@ -269,7 +269,7 @@ def test_help_teaches(command: tuple[str, ...], children: Children) -> None:
     text = done.stdout.decode()
     if command[0] != "--version":
         assert "MONITOR_ENDPOINT" in text and "monitor-auto flush" in text
-        assert max(map(len, text.splitlines())) <= 120
+        assert max(map(len, text.splitlines())) <= 80
     if command[0] == "flush":
         assert all(word in text for word in ("--json", "--quiet", "--timeout", "exit status", "NO_PROXY"))
 

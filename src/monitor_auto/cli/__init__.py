@@ -115,7 +115,7 @@ The exit status is 0 when nothing is left, 1 when something is (the message says
 why), 2 when no collector is known. HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
 NO_PROXY count, but never for a collector on this machine itself.
 
-  monitor-auto flush                      in a terminal: a bar, then what was delivered
+  monitor-auto flush                      in a terminal: a bar, then a report
   monitor-auto flush --quiet              in a cron job: speaks up on failure
   monitor-auto flush --json --timeout 60  in a script
 """
