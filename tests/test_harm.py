@@ -132,6 +132,7 @@ def test_a_difference_that_never_comes_back_is_called_unsteady(tmp_path):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_test_that_comes_and_goes_on_both_sides_is_called_unsteady(tmp_path):
     """With the monitor it failed at the second try again, bare only at the sixth: that was luck, not harm."""
     done, result = run_harness(tmp_path, SPEAK_NOW_AND_THEN_IN_BOTH, line=IN_BOTH_LINE)

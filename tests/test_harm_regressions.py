@@ -153,6 +153,28 @@ def test_import_path_of_odd_entries(children: Children) -> None:
     assert place_of(done, "error.LookupError").startswith("script.py:4:") or done.named("error.LookupError")
 
 
+def test_error_after_all_modules_are_gone(children: Children) -> None:
+    """A global object's `__del__` runs when `sys.modules` is empty; what it raises is shown, so it is recorded, too."""
+    done = children.twin(
+        """
+        class Words:
+            def __repr__(self):
+                return "words"
+
+            def __call__(self):
+                raise OverflowError("last words")
+
+        class Last:
+            __del__ = Words()
+
+        kept_to_the_end = Last()
+        """
+    )
+    assert b"Exception ignored in: words" in done.stderr
+    (error,) = done.named("error.OverflowError")
+    assert error["data"]["message"] == "last words"
+
+
 FEW_DESCRIPTORS = """
 import os, resource, sys
 if len(sys.argv) == 1:

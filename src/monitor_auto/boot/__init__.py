@@ -29,7 +29,7 @@ COLD = (
     "stdlib",
     "forked",
 )
-COLDER = ("arrivals", "handover", "inherited", "parsing", "terminating", "undoing")
+COLDER = ("arrivals", "handover", "inherited", "parsing", "teardown", "terminating", "undoing")
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
 _is_started = False
@@ -151,6 +151,8 @@ def decode(name, full_name, data):
     else:
         _builtins = _builtins or {**__builtins__, "__import__": _import, "exec": _exec}
         module.__builtins__ = _builtins
+        if getattr(sys, "meta_path", None) is None and name != "teardown":
+            _builtins["__import__"] = load("teardown").make_import(globals())
     try:
         _exec(code, module.__dict__)
     except BaseException:

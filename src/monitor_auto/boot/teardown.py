@@ -1,0 +1,23 @@
+"""Cold: `import` for our cold modules while the interpreter is taken down, when `sys.modules` is empty and a `__del__`
+may still raise what has to be recorded. Imports nothing.
+"""
+
+
+def make_import(package):
+    """Return the `__import__` of that time; it finds what we hold already. `package` is the namespace of `boot`."""
+
+    def late_import(name, globals_=None, locals_=None, fromlist=None, level=0):
+        if level and name:
+            return package["load"](name)
+        if level:
+            for part in fromlist:
+                if part not in package:
+                    package["load"](part)
+            return type(package["sys"].implementation)(**package)
+        for part in package["HOT"]:
+            module = getattr(package.get(part), name, None)
+            if isinstance(module, type(package["sys"])):
+                return module
+        raise ImportError("no " + name + " while the interpreter is taken down")
+
+    return late_import
