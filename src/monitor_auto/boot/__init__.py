@@ -29,7 +29,7 @@ COLD = (
     "stdlib",
     "forked",
 )
-COLDER = ("arrivals", "handover", "inherited", "parsing", "teardown", "terminating", "undoing")
+COLDER = ("arrivals", "express", "handover", "inherited", "parsing", "teardown", "terminating", "undoing")
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
 _is_started = False

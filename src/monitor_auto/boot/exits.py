@@ -6,7 +6,7 @@ import os
 import sys
 from _thread import get_ident
 
-from . import encode, errors, patches, recorder
+from . import cold, patches, recorder, redact
 from .endings import end
 from .recorder import ERROR, LIFECYCLE
 
@@ -23,12 +23,18 @@ def on_exit_call(args, kwargs):
     if is_main and (hasattr(sys, "ps1") or not sys.flags.inspect):
         session.has_exited, session.exit_code = True, code
     facts = {"code": code, "thread": thread_name(is_main)}
+    is_plain = is_main and code is not None
     if isinstance(status, str):
-        facts["message"] = status
+        facts["message"], is_plain = status, False
     frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
     if frame is not None:  # C calls it, too: as an exit function, or as a thread
-        facts["location"] = "%s:%s:%s" % (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    recorder.record(LIFECYCLE, "session.exit", facts)
+        path, name = redact.without_home(frame.f_code.co_filename), frame.f_code.co_name
+        facts["location"] = "%s:%s:%s" % (path, frame.f_lineno, name)
+        is_plain = is_plain and len(facts["location"]) < 1000 and not redact.is_suspicious(path + name)
+    if is_plain:  # spares most programs that end by sys.exit what recording takes to load: 3.5 M instructions
+        recorder.record_facts("session.exit", facts)
+    else:
+        recorder.record(LIFECYCLE, "session.exit", facts)
 
 
 def exit_code_of(status):
@@ -110,7 +116,7 @@ def on_last_exception(error):
         return
     session = recorder.session
     if get_ident() == session.main_thread and not is_interactive():
-        session.uncaught = "error." + encode.class_name(error)
+        session.uncaught = "error." + cold("encode").class_name(error)
         record_error(error, "fatal", {})
     else:
         record_error(error, "error", {})
@@ -137,8 +143,11 @@ def came_out_of_main(error):
 
 def record_error(error, level, more):
     """Record an exception once, however many hooks see it."""
+    errors = cold("errors")
     if errors.first_time(error):
-        recorder.record(ERROR, "error." + encode.class_name(error), {**errors.describe(error, "auto", level), **more})
+        recorder.record(
+            ERROR, "error." + cold("encode").class_name(error), {**errors.describe(error, "auto", level), **more}
+        )
 
 
 def on_unraisable(*args):
@@ -148,7 +157,7 @@ def on_unraisable(*args):
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         culprit = getattr(unraisable, "object", None)
         where = errors.attribute(culprit, "__qualname__")
-        where = where if type(where) is str else encode.class_name(culprit)
+        where = where if type(where) is str else cold("encode").class_name(culprit)
         message = getattr(unraisable, "err_msg", None)
         record_error(error, "error", {"unraisable": message or "Exception ignored in", "object": where})
 

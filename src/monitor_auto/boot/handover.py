@@ -8,7 +8,7 @@ import time
 from _thread import _count as other_threads
 from _thread import allocate_lock
 
-from . import check_same, endings, recorder, repairs
+from . import check_same, cold, endings, recorder
 
 flushing = allocate_lock()
 
@@ -22,13 +22,16 @@ def deliver():
         return
     if has_living_parent():
         return
-    begin = time.monotonic()
-    sender = last_call()
-    directory = segment.directory
-    last = seal(segment) if directory else -1
-    lines = [line.rstrip(b"\n") for line in take_queue(segment)]
-    sender.deliver_at_exit(settings, directory, segment.base, last, lines)
-    if time.monotonic() - begin < settings.exit_timeout_seconds - 0.5:  # the deadline is for all that we do here
+    deadline = time.monotonic() + settings.exit_timeout_seconds
+    check_same()
+    is_done, begun = cold("express").deliver(settings, segment, deadline)
+    if not is_done:
+        sender = last_call()
+        directory = segment.directory
+        last = seal(segment) if directory else -1
+        lines = [line.rstrip(b"\n") for line in take_queue(segment)]
+        sender.deliver_at_exit(settings, directory, segment.base, last, lines, deadline, begun)
+    if deadline - time.monotonic() > 0.5:  # the deadline is for all that we do here
         keep_bounds()
 
 
@@ -36,7 +39,7 @@ def keep_bounds():
     """Look after the spool's bounds, if it may be full and this session is the one in some that does."""
     segment = recorder.segment
     if segment.is_keeper and segment.directory is not None:
-        repairs.keep_bounds(segment)
+        cold("repairs").keep_bounds(segment)
 
 
 def flush(timeout):
@@ -50,7 +53,7 @@ def flush(timeout):
     try:
         sender = last_call()
         before = segment.number
-        last = repairs.turn(segment)
+        last = cold("repairs").turn(segment)
         lines = [line.rstrip(b"\n") for line in take_queue(segment)]
         try:
             is_delivered = sender.deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
@@ -92,7 +95,7 @@ def seal(segment):
     can go into a file that is about to be deleted.
     """
     if other_threads():
-        return repairs.turn(segment)
+        return cold("repairs").turn(segment)
     fd, segment.fd, segment.inode = segment.fd, -1, 0
     if fd >= 0:
         os.close(fd)

@@ -8,9 +8,8 @@ Guarantees:
 
 import os
 import sys
-import time
 
-from monitor_auto.boot import stdlib
+from monitor_auto.boot import express, stdlib
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -66,11 +65,7 @@ def request(host: str, port: int, path: str, token: "str | None", body: bytes, s
     if port != (443 if scheme == "https" else 80):
         name = f"{name}:{port}"
     target = path if path.isascii() else "".join(f"%{byte:02X}" if byte > 126 else chr(byte) for byte in path.encode())
-    head = (
-        f"POST {target} HTTP/1.1\r\nHost: {name}\r\nUser-Agent: monitor-auto\r\nAccept: application/json\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-    )
-    return (head + (f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n")).encode() + body
+    return express.head(name, target, token, len(body)) + body
 
 
 def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Answer:
@@ -88,7 +83,7 @@ def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Ans
         finally:
             connection.close()
     except (OSError, ValueError) as error:  # whatever the network does; a port or an address that is none
-        raise NoAnswer("timeout" if isinstance(error, TimeoutError) else str(error)) from error
+        raise NoAnswer(_reason(error)) from error
 
 
 def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float) -> "Any":
@@ -96,7 +91,7 @@ def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float)
     for host in hosts:
         connection = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(express.left(deadline))
             connection.connect((host, port))
             return connection
         except OSError as error:
@@ -110,7 +105,7 @@ def talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Ans
     if sys.platform == "darwin":
         connection.setsockopt(sockets.SOL_SOCKET, _DARWIN_SO_NOSIGPIPE, 1)
     try:
-        connection.settimeout(_left(deadline))
+        connection.settimeout(express.left(deadline))
         # A program that set SIGPIPE back to its default, as many command-line tools do, must not die of our socket.
         # TLS takes no flags; it is spoken by our helper only, where Python ignores the signal.
         is_plain = type(connection) is sockets.socket
@@ -121,18 +116,34 @@ def talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Ans
         pass  # a server may answer (401, 413) and hang up before it has read everything: the answer counts
 
     def receive() -> bytes:
-        connection.settimeout(_left(deadline))
+        connection.settimeout(express.left(deadline))
         received: bytes = connection.recv(65536)
         return received
 
     return read_answer(receive)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timeout")
-    return left
+def hear(connection: "Any", received: bytes, deadline: float) -> Answer:
+    """Read the rest of an answer that has begun with `received`, and close the connection. Raises NoAnswer."""
+    pieces = [received] if received else []
+
+    def receive() -> bytes:
+        if pieces:
+            return pieces.pop()
+        connection.settimeout(express.left(deadline))
+        piece: bytes = connection.recv(65536)
+        return piece
+
+    try:
+        return read_answer(receive)
+    except OSError as error:
+        raise NoAnswer(_reason(error)) from error
+    finally:
+        connection.close()
+
+
+def _reason(error: Exception) -> str:
+    return "timeout" if isinstance(error, TimeoutError) else str(error)
 
 
 def read_answer(receive: "Callable[[], bytes]") -> Answer:

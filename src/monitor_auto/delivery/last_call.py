@@ -32,22 +32,29 @@ MAX_READ_BYTES = 64 << 20
 
 
 def deliver_at_exit(
-    settings: "Any", directory: "str | None", base: str, sealed_through: int, memory_lines: list[bytes]
+    settings: "Any",
+    directory: "str | None",
+    base: str,
+    sealed_through: int,
+    memory_lines: list[bytes],
+    deadline: float,
+    begun: "tuple[Any, bytes] | None" = None,
 ) -> int:
-    """Deliver what an exiting root session has, within `settings.exit_timeout_seconds`; return the number of events.
+    """Deliver what an exiting root session has until `deadline` (`time.monotonic()`); return the number of events.
 
     `directory` is the spool, None when everything is in memory; `base` names the own session, whose segments up to
     `sealed_through` nobody writes any more; `memory_lines` are sent first, and delivered ones are taken off the list.
+    `begun`: the own segment was sent over this connection, and so much of the answer has come (boot/express.py).
     """
-    deadline = time.monotonic() + settings.exit_timeout_seconds
     if settings.exit_timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
         return 0
-    sender = Sender(settings, deadline)
+    sender = Sender(settings, deadline, begun)
     call = Call(settings, directory, base, deadline, sender.post)
-    if call.is_away():
+    if begun is None and call.is_away():
         return 0
     try:
-        if call.deliver_own(sealed_through, memory_lines, True):
+        is_going = begun is None or call.deliver_begun(sealed_through)
+        if is_going and call.deliver_own(sealed_through, memory_lines, True):
             call.deliver_orphans()
     except (KeyboardInterrupt, SystemExit):
         # Ctrl-C, or a signal handler of the program, while it is only us who keep the process: it would be gone by now.
@@ -80,14 +87,17 @@ def deliver_now(
 class Sender:
     """Sends bodies: over a bare socket where the endpoint is plain http to a literal address, else by a helper."""
 
-    def __init__(self, settings: "Any", deadline: float) -> None:
-        self.settings, self.deadline = settings, deadline
+    def __init__(self, settings: "Any", deadline: float, begun: "tuple[Any, bytes] | None" = None) -> None:
+        self.settings, self.deadline, self.begun = settings, deadline, begun
         self.hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
         self.courier: Courier | None = None
 
     def post(self, body: bytes) -> exchange.Answer:
         """Send one body and return the Answer. Raises NoAnswer."""
         settings = self.settings
+        if self.begun is not None:
+            (connection, received), self.begun = self.begun, None
+            return exchange.hear(connection, received, self.deadline)
         if self.hosts and (self.hosts[0].startswith("127.") or "::1" in self.hosts or not exchange.has_proxy("http")):
             data = exchange.request(settings.host, settings.port, settings.path, settings.token, body)
             return exchange.post(self.hosts, settings.port, data, self.deadline)
@@ -128,6 +138,11 @@ class Call:
         from . import breaker
 
         return breaker.is_away(self.directory, self.settings, self.settings.exit_timeout_seconds + 1)
+
+    def deliver_begun(self, sealed_through: int) -> bool:
+        """Settle what boot/express.py has sent: all lines of the only segment. Return whether all of them passed."""
+        self.sending.is_known_away = False
+        return self.deliver(self.own_lines([Segment(str(self.directory), self.base, sealed_through)], []), [])
 
     def deliver_and_release(self, sealed_through: int, memory_lines: list[bytes]) -> bool:
         """Deliver own and children's events while the session lives on."""

@@ -6,7 +6,7 @@ pipe; a position is noted by rename, so that no reader sees half of one.
 
 import os
 
-from monitor_auto.boot import notes
+from monitor_auto.boot import express, notes
 
 from .lines import is_whole, read_lines
 
@@ -19,6 +19,7 @@ MAX_HEADER_BYTES = 16384
 _PRIVATE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 READ = os.O_RDONLY | _PRIVATE | getattr(os, "O_BINARY", 0)
 WRITE = os.O_WRONLY | os.O_CREAT | _PRIVATE | getattr(os, "O_BINARY", 0)
+remove, add_to_account = express.remove, express.add_to_account
 
 
 class Unreadable(Exception):
@@ -58,9 +59,7 @@ class Tally:
 
     def see(self, text: bytes) -> None:
         """Look at the sequence number of a line."""
-        number = text.partition(b'"event_id":"')[2][:64].partition(b'"')[0].rpartition(b"-")[2]
-        if number.isdigit() and len(number) < 16:
-            self.last = max(self.last, int(number))
+        self.last = max(self.last, express.sequence_of(text))
 
     def line(self, name: str) -> bytes:
         """Return what is written down of it."""
@@ -233,22 +232,6 @@ def account_path(directory: str, key: str) -> str:
     return f"{directory}/{key}.account"
 
 
-def add_to_account(path: str, line: bytes) -> bool:
-    """Append a line to an account, again if somebody has just put a shorter one in its place. False on a full disk."""
-    try:
-        while True:
-            descriptor = os.open(path, WRITE | os.O_APPEND, 0o600)
-            try:
-                is_whole = os.write(descriptor, line) == len(line)
-                if os.fstat(descriptor).st_nlink or not is_whole:
-                    return is_whole
-            finally:
-                os.close(descriptor)
-    except OSError as error:
-        notes.debug(f"account not written: {error}")
-        return False
-
-
 def read_header(descriptor: int) -> tuple[bytes, int]:
     """Return the header line and the offset behind it. Raises Unreadable when there is none of this format."""
     header, newline, _ = os.read(descriptor, MAX_HEADER_BYTES).partition(b"\n")
@@ -270,14 +253,6 @@ def write_whole(path: str, data: bytes) -> None:
         raise
     finally:
         os.close(descriptor)
-
-
-def remove(path: str) -> None:
-    """Delete a file that may be gone already; a folder in its place is nobody's of us and stays."""
-    try:
-        os.unlink(path)
-    except (FileNotFoundError, IsADirectoryError):
-        return
 
 
 def sessions(directory: str, key: str = "") -> "dict[str, list[int]]":

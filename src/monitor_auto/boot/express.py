@@ -1,0 +1,219 @@
+"""Cold: the usual last call: one segment, one request to a collector on this machine, a plain yes. Builtin modules and
+`_socket` only. Whatever is not usual is for `delivery/last_call.py`: before anything is sent, or with the open
+connection. That takes 10 M instructions more than this, as much as a fifth of a small program.
+
+Guarantees: those of `delivery/last_call.py`, whose deadline is the same. What is sent here are all lines of the only
+segment; they are deleted only after a complete answer that means success, and their account is written first.
+"""
+
+import os
+import sys
+import time
+
+from . import cold, handover, recorder, stdlib
+from .formats import uuid7
+
+MAX_BYTES = 128 << 10
+MAX_HEAD_BYTES = 16 << 10
+MAX_OTHERS = 20
+"""Sessions beside this one that are looked at: whether one is dead, and its events have to be delivered, too."""
+_HOSTS = ("127.0.0.1", "localhost")
+_YES = (b"http/1.1 200 ", b"http/1.1 202 ", b"http/1.1 204 ")
+_CONTROLS = bytes(range(32))
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_APPEND |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def deliver(settings, segment, deadline):
+    """Deliver the own session, whose segment is closed then. Return (True, None) when it is delivered and deleted, or
+    when Ctrl-C has ended that; else (False, what `last_call` goes on with: None or (connection, bytes received)).
+    """
+    lines = usual_lines(settings, segment)
+    if not lines:
+        return False, None
+    inode = segment.inode
+    handover.seal(segment)
+    connection = None
+    try:
+        connection = connect(settings, deadline)
+        if connection is None:
+            return False, None
+        received = exchange(connection, settings, lines, deadline)
+        if not judge(received):
+            connection, begun = None, (connection, received)
+            return False, begun
+        forget(segment, inode, lines)
+    except (KeyboardInterrupt, SystemExit):
+        cold("notes").debug("the last call was interrupted")
+    finally:
+        if connection is not None:
+            connection.close()
+    return True, None
+
+
+def usual_lines(settings, segment):
+    """Return the lines of the own segment, or None where something is not as usual."""
+    token = settings.token or "x"
+    is_near = settings.scheme == "http" and settings.host in _HOSTS and settings.path.isascii()
+    if not (is_near and token.isascii() and token.isprintable()) or sys.platform in ("darwin", "win32"):
+        return None
+    if segment.number or segment.queue or segment.fd < 0 or handover.other_threads():
+        return None
+    try:
+        data = os.pread(segment.fd, MAX_BYTES + 1, 0) if is_alone(segment) else b""
+    except OSError:  # no descriptor left, a bad disk
+        return None
+    lines = data.split(b"\n")
+    if len(data) > MAX_BYTES or lines.pop() or not 1 < len(lines) <= settings.batch_size + 1:
+        return None
+    return lines[1:] if all(map(is_whole, lines[1:])) else None
+
+
+def is_alone(segment):
+    """Return whether there is nothing to do for this endpoint but to deliver the own session."""
+    directory, key = segment.directory, segment.key
+    others = set()
+    for name in os.listdir(directory):
+        if name[:16] == key:
+            base, _, kind = name.rpartition(".")
+            if kind == "jsonl":
+                base = base.rpartition(".")[0]
+            elif kind != "live":
+                if kind != "account":  # the collector was away, a session was delivered in part
+                    return False
+                continue
+            others.add(base)
+    others.discard(segment.base)
+    return len(others) <= MAX_OTHERS and all(handover.is_locked(f"{directory}/{base}.live") for base in others)
+
+
+def is_whole(line: bytes) -> bool:
+    """Return whether a line that we wrote ourselves is complete.
+
+    The only damage that happens to one is a short write, and no proper beginning of a JSON object has balanced braces
+    outside its strings. So counting is exact here; what others may have written is for `strict.is_event`.
+    """
+    if not (line.startswith(b'{"v":') and line.endswith(b"}")):
+        return False
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    parts = line.split(b'"')
+    outside = b"".join(parts[::2])
+    is_balanced = len(parts) % 2 == 1 and outside.count(b"{") == outside.count(b"}")
+    return is_balanced and len(line.translate(None, _CONTROLS)) == len(line)
+
+
+def connect(settings, deadline):
+    """Return a connection, or None where there is none: `last_call` finds out why."""
+    sockets = stdlib.load("_socket")
+    if sockets is None:
+        return None
+    connection = sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM)
+    try:
+        connection.settimeout(left(deadline))
+        connection.connect((_HOSTS[0], settings.port))
+        return connection
+    except (OSError, OverflowError):
+        connection.close()
+        return None
+
+
+def left(deadline: float) -> float:
+    """Return the seconds left until a deadline on the clock of `time.monotonic()`. Raises TimeoutError."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timeout")
+    return seconds
+
+
+def exchange(connection, settings, lines, deadline):
+    """Send the lines, and return what has come of the answer when it was clear what it is."""
+    received = b""
+    name = settings.host if settings.port == 80 else f"{settings.host}:{settings.port}"
+    body = b'{"batch_id":"%s","events":[%s]}' % (uuid7().encode(), b",".join(lines))
+    try:
+        connection.settimeout(left(deadline))
+        # A program that set SIGPIPE back to its default, as many command-line tools do, must not die of our socket.
+        flags = getattr(stdlib.load("_socket"), "MSG_NOSIGNAL", 0)
+        connection.sendall(head(name, settings.path, settings.token, len(body)) + body, flags)
+        while judge(received) is None:
+            connection.settimeout(left(deadline))
+            piece = connection.recv(65536)
+            received += piece
+            if not piece:
+                break
+    except OSError:  # the answer may be there all the same, or the time is up: `last_call` looks
+        pass
+    return received
+
+
+def head(name: str, target: str, token: "str | None", size: int) -> bytes:
+    """Return the head of a POST."""
+    text = (
+        f"POST {target} HTTP/1.1\r\nHost: {name}\r\nUser-Agent: monitor-auto\r\nAccept: application/json\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {size}\r\nConnection: close\r\n"
+    )
+    return (text + (f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n")).encode()
+
+
+def judge(answer):
+    """Return True for a complete answer of the usual form that means that all was taken, None for what may become one.
+
+    False: something else, be it as good: `exchange.read_answer` knows all forms.
+    """
+    top, blank, body = answer.partition(b"\r\n\r\n")
+    if not blank:
+        return None if len(answer) < MAX_HEAD_BYTES else False
+    top = top.lower()
+    lengths = top.split(b"\r\ncontent-length:")
+    length = lengths[-1].partition(b"\r\n")[0].strip()
+    if top[:13] not in _YES or len(lengths) != 2 or not length.isdigit() or len(length) > 5:
+        return False
+    if b"transfer-encoding" in top or b"text/html" in top or body.lstrip()[:1] == b"<":
+        return False
+    if not all(b":" in line for line in top.split(b"\r\n")[1:]) or len(body) > int(length):
+        return False
+    return True if len(body) == int(length) else None
+
+
+def forget(segment, inode, lines):
+    """Write down that all was sent, then delete the session's files, the lock last."""
+    base = f"{segment.directory}/{segment.base}"
+    account = f"{segment.directory}/{segment.key}.account"
+    line = f"{recorder.session.id}.0.{inode} last={max(map(sequence_of, lines))} sent={len(lines)}\n".encode()
+    is_noted = add_to_account(account, line)
+    remove(base + ".0.jsonl")
+    if not is_noted:  # a full disk: now there is room
+        add_to_account(account, line)
+    if not os.path.lexists(base + ".1.jsonl"):  # what a signal handler has recorded meanwhile
+        remove(base + ".live")
+
+
+def remove(path: str) -> None:
+    """Delete a file that may be gone already; a folder in its place is nobody's of us and stays."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, IsADirectoryError):
+        return
+
+
+def sequence_of(line: bytes) -> int:
+    """Return the sequence number of an event's line; -1 where it has none."""
+    number = line.partition(b'"event_id":"')[2][:64].partition(b'"')[0].rpartition(b"-")[2]
+    return int(number) if number.isdigit() and len(number) < 16 else -1
+
+
+def add_to_account(path: str, line: bytes) -> bool:
+    """Append a line to an account, again if somebody has just put a shorter one in its place. False on a full disk."""
+    try:
+        while True:
+            fd = os.open(path, _APPEND, 0o600)
+            try:
+                is_all = os.write(fd, line) == len(line)
+                if os.fstat(fd).st_nlink or not is_all:
+                    return is_all
+            finally:
+                os.close(fd)
+    except OSError as error:
+        cold("notes").debug(f"account not written: {error}")
+        return False
