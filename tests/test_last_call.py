@@ -35,8 +35,8 @@ def records_of(run: Run) -> list[Path]:
 
 
 def rest_of(run: Run) -> list[str]:
-    """Return what is left in the spool, but for what went wrong."""
-    return [path.name for path in run.spool.iterdir() if path.name != "ledger.jsonl"]
+    """Return what is left in the spool, but for what went wrong and the account."""
+    return [path.name for path in run.spool.iterdir() if path.name != "ledger.jsonl" and path.suffix != ".account"]
 
 
 def arrive_later(children: Children, collector: Collector, run: Run) -> list[str]:

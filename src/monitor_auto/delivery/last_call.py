@@ -108,7 +108,9 @@ class Sender:
         return self.courier.post(body)
 
     def close(self) -> None:
-        """End the helper, if there is one."""
+        """End the helper, if there is one, and a connection that nobody has listened to."""
+        if self.begun is not None:
+            self.begun[0].close()
         if self.courier is not None:
             self.courier.close()
 
@@ -142,7 +144,9 @@ class Call:
     def deliver_begun(self, sealed_through: int) -> bool:
         """Settle what boot/express.py has sent: all lines of the only segment. Return whether all of them passed."""
         self.sending.is_known_away = False
-        return self.deliver(self.own_lines([Segment(str(self.directory), self.base, sealed_through)], []), [])
+        # Read whatever the time is: the answer has used it up, or what there is of one has to be told to the others.
+        own = Segment(str(self.directory), self.base, sealed_through)
+        return self.deliver(self.own_lines([own], [], float("inf")), [])
 
     def deliver_and_release(self, sealed_through: int, memory_lines: list[bytes]) -> bool:
         """Deliver own and children's events while the session lives on."""
@@ -174,13 +178,15 @@ class Call:
         ):
             remove(f"{self.directory}/{self.base}.live")
 
-    def own_lines(self, own: list[Segment], memory_lines: list[bytes]) -> "Iterator[Line]":
+    def own_lines(
+        self, own: list[Segment], memory_lines: list[bytes], deadline: "float | None" = None
+    ) -> "Iterator[Line]":
         """Yield memory's lines, own segments', and those of dead children."""
         for text in memory_lines:
             yield Line(text, None, 0, "")
         for segment in own:
             try:
-                yield from segment.read(self.deadline)
+                yield from segment.read(self.deadline if deadline is None else deadline)
             except FileNotFoundError:
                 continue
             except Unreadable as error:
