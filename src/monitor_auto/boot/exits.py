@@ -156,7 +156,7 @@ def on_unraisable(*args):
     error = getattr(unraisable, "exc_value", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         culprit = getattr(unraisable, "object", None)
-        where = errors.attribute(culprit, "__qualname__")
+        where = cold("errors").attribute(culprit, "__qualname__")
         where = where if type(where) is str else cold("encode").class_name(culprit)
         message = getattr(unraisable, "err_msg", None)
         record_error(error, "error", {"unraisable": message or "Exception ignored in", "object": where})
