@@ -32,7 +32,7 @@ COLD = (
 COLDER = ("arrivals", "express", "handover", "inherited", "parsing", "teardown", "terminating", "undoing")
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
-_is_started = False
+_is_started = _is_starting = False
 _builtins = None
 _exec, _import = exec, __import__
 _kept = {}
@@ -41,9 +41,10 @@ _stamp = None
 
 def start(overrides=None):
     """Start the monitor if an endpoint is known. Later calls do nothing. True when a session runs."""
-    global _is_started
-    if _is_started or not is_main_interpreter():
+    global _is_started, _is_starting
+    if _is_started or _is_starting or not is_main_interpreter():
         return _is_started
+    _is_starting = True  # an audit hook, a signal handler or a finder may come here again meanwhile
     try:
         check_same()
         for name in HOT:
@@ -53,6 +54,8 @@ def start(overrides=None):
         _is_started = sys.modules[__name__ + ".forks"].start_process(overrides)
     except Exception as error:  # half an installation, an endpoint that cannot be used, no memory: dormant
         tell_failure(error)
+    finally:
+        _is_starting = False
     return _is_started
 
 
