@@ -249,10 +249,20 @@ def _takes(answer: Answer) -> bool:
 
 
 def _bound(port: int) -> socket.socket:
-    """Hold a port without listening: connections are refused."""
+    """Hold a port without listening: connections are refused.
+
+    In the moment in which nobody holds it a client somewhere may get it for its own end of a connection: wait for that.
+    """
     placeholder = socket.socket()
     placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    placeholder.bind(("127.0.0.1", port))
+    for attempt in range(500):
+        try:
+            placeholder.bind(("127.0.0.1", port))
+            break
+        except OSError:
+            if attempt == 499:
+                raise
+            threading.Event().wait(0.02)
     return placeholder
 
 
