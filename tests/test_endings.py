@@ -159,3 +159,18 @@ def _private(children: Children, name: str) -> Any:
     folder = children.folder / name.replace(" ", "-")
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "reason"), [("pass", 0, "return"), ("sys.exit(6)", 6, "exit"), ("leave(7)", 7, "exit")]
+)
+def test_exit_that_was_caught_is_told_from_one_that_was_not(
+    children: Children, last: str, status: int, reason: str
+) -> None:
+    """With -c, and everywhere from 3.14, nothing of Python's says how it ended; the frame of the main program does."""
+    code = "import sys\ndef leave(code): sys.exit(code)\ntry: leave(5)\nexcept SystemExit: print('caught')\n" + last
+    done = children.twin(["python", "-c", code])
+    assert done.status == status
+    (end,) = done.named("session.end")
+    assert end["data"]["reason"] == reason
+    assert end["data"].get("exit_code") == (status or None)

@@ -71,7 +71,7 @@ def end_normally():
         end("signal", None, signal="SIGINT", error=session.uncaught)
     elif session.uncaught is not None:
         end("exception", 1, error=session.uncaught)
-    elif session.has_exited and exited_for_sure() is not False:
+    elif session.has_exited and exited_for_sure() is not False and not guard.late("exits", "has_returned"):
         end("exit", session.exit_code)
     elif exited_for_sure():
         end("exit", None)

@@ -10,6 +10,8 @@ from . import cold, patches, recorder, redact
 from .endings import end
 from .recorder import ERROR, LIFECYCLE
 
+outermost = None
+
 
 def on_exit_call(args, kwargs):
     """Record `session.exit`, and in the main thread keep the code as a hint for `session.end`."""
@@ -19,14 +21,15 @@ def on_exit_call(args, kwargs):
     code = exit_code_of(status)
     session = recorder.session
     is_main = get_ident() == session.main_thread
-    # `python -i` goes on to its prompt when a script calls sys.exit; the prompt it leaves.
-    if is_main and (hasattr(sys, "ps1") or not sys.flags.inspect):
+    frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
+    # `python -i` goes on to its prompt when a script calls sys.exit; that one it leaves. C calls exit functions.
+    if is_main and frame is not None and (hasattr(sys, "ps1") or not sys.flags.inspect):
         session.has_exited, session.exit_code = True, code
+        keep_outermost(frame)
     facts = {"code": code, "thread": thread_name(is_main)}
     is_plain = is_main and code is not None
     if isinstance(status, str):
         facts["message"], is_plain = status, False
-    frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
     if frame is not None:  # C calls it, too: as an exit function, or as a thread
         path, name = redact.without_home(frame.f_code.co_filename), frame.f_code.co_name
         facts["location"] = "%s:%s:%s" % (path, frame.f_lineno, name)
@@ -35,6 +38,22 @@ def on_exit_call(args, kwargs):
         recorder.record_facts("session.exit", facts)
     else:
         recorder.record(LIFECYCLE, "session.exit", facts)
+
+
+def keep_outermost(frame):
+    """Remember the frame of the main program: when all is over it shows whether the exit was caught."""
+    global outermost
+    while frame.f_back is not None:
+        frame = frame.f_back
+    outermost = frame
+
+
+def has_returned():
+    """True when the main program came to its end after sys.exit, which it must have caught, False when it was left."""
+    if outermost is None:
+        return False
+    returns = [compile("0", "", mode).co_code[-2] for mode in ("exec", "eval")]  # two opcodes in 3.12 and 3.13
+    return outermost.f_code.co_code[outermost.f_lasti] in returns
 
 
 def exit_code_of(status):
