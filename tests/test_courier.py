@@ -11,6 +11,7 @@ from support.children import Children
 from support.collector import Collector, running_collector
 from support.needs import need_command
 from support.network import Swallower, make_certificate, running_proxy
+from support.silence import SILENT_RESOLVER
 
 HELLO = "print('hello')"
 
@@ -24,18 +25,6 @@ WATCHFUL = """
         except ChildProcessError:
             print("no child")
     atexit.register(look)
-"""
-
-# A resolver that takes every question and never answers.
-SILENT_RESOLVER = """
-    import os, pathlib, socket, subprocess, sys
-    folder = pathlib.Path(sys.argv[1])
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.53\\n")
-    subprocess.run(["mount", "--bind", folder / "resolv.conf", "/etc/resolv.conf"], check=True)
-    subprocess.run(["ip", "link", "set", "lo", "up"])
-    questions = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    questions.bind(("127.0.0.53", 53))
-    sys.exit(subprocess.run(sys.argv[2:]).returncode)
 """
 
 

@@ -120,21 +120,23 @@ class Collector:
         with self._changed:
             self._next.extend(answers)
 
-    def go_away(self) -> None:
-        """Refuse connections from now on. The port stays ours, so that nobody else answers on it."""
+    def go_away(self, silently: bool = False) -> None:
+        """Refuse connections from now on, or take them `silently`. The port stays ours: nobody else answers on it."""
         if self._server is None:
             return
         self._stop()
         self._placeholder = _bound(self._port)
+        if silently:
+            self._placeholder.listen(256)
 
     def come_back(self) -> None:
         """Answer again on the same port."""
         if self._server is not None:
             return
-        self._serve()
         if self._placeholder is not None:
             self._placeholder.close()
             self._placeholder = None
+        self._serve()
 
     def take(self, request: Request) -> Answer:
         """Note a request and choose its answer."""
