@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor_auto import boot
 from support.children import Children
 from support.imports import SOURCE, called, modules, statements
 
@@ -92,6 +93,14 @@ def all_imports(name: str, path: Path) -> set[str]:
 def is_ours_by_string(name: str) -> bool:
     """True for `monitor_auto.…` and for the short name by which boot loads its own modules."""
     return name.startswith(f"{OURS}.") or f"{OURS}.boot.{name}" in modules()
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith(f"{OURS}.boot.")])
+def test_cold_modules_are_imported_from_the_package(name: str) -> None:
+    """They are not in sys.modules: `from .encode import` would load a second one, with a state of its own."""
+    tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
+    loaded = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
+    assert not loaded & {*boot.COLD, *boot.COLDER}
 
 
 def layer_of(name: str) -> str:

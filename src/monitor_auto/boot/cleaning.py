@@ -41,7 +41,6 @@ def use_home(directory):
     if len(directory) > 1:
         _known.clear()
         redact.home = directory.rstrip("/")
-        redact.home_bytes = redact.home.encode("utf-8", "replace")
 
 
 def is_secret_key(key):

@@ -7,8 +7,12 @@ Texts are redacted piece by piece: a message whole, the path of a file once.
 
 from _weakref import ref
 
-from .cleaning import clean_often
-from .encode import Clean, class_name, cut, let_through, plain, safe_repr
+from . import cleaning, encode
+
+# A cold module is an attribute of the package and not in sys.modules: `from .encode import` would load it twice.
+Clean, class_name, cut, plain = encode.Clean, encode.class_name, encode.cut, encode.plain
+let_through, safe_repr = encode.let_through, encode.safe_repr
+clean_often = cleaning.clean_often
 
 MAX_FRAMES = 40
 MAX_CHAIN = 8

@@ -31,8 +31,8 @@ def start_process(overrides):
         return False
     guard.debug_target = settings.debug
     home = (os.environ.get("HOME") or os.path.expanduser("~")).rstrip("/")
-    if len(home) > 1:
-        redact.home, redact.home_bytes = home, home.encode("utf-8", "replace")
+    if home[:1] == "/" or "\\" in home:
+        redact.home = home
     _lineage = take_parent(os.environ)
     atexit.register(endings.on_atexit)
     if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session

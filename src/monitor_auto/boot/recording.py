@@ -5,7 +5,6 @@ handler of the program raises meanwhile. Redaction happens here, before anything
 """
 
 from . import cleaning, encode, guard, recorder, redact, stdlib
-from .encode import safe_keys
 
 MAX_NAME_CHARS = 120
 MAX_KNOWN = 4096
@@ -13,6 +12,7 @@ MAX_FAST_CHARS = 15000
 """A character takes at most four bytes, an event 64 KiB."""
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """What JSON holds as it is: no code of the program runs when it is encoded."""
+safe_keys = encode.safe_keys
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 _CLASS_CHARS = _NAME_CHARS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -41,7 +41,7 @@ def make_record():
                     and is_plain(map(type, data.values()))
                 ):
                     text = "".join(encode_flat(data, 0))
-                    if len(text) < MAX_FAST_CHARS and not is_suspicious(text.encode(), len(data)):
+                    if len(text) < MAX_FAST_CHARS and not is_suspicious(text, text.encode(), len(data)):
                         return write(kind, name, text)
             except Exception as error:  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
                 encode.let_through(error)

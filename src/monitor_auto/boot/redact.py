@@ -19,11 +19,13 @@ SHORTEST_TOKEN = 14
 TOKEN_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
 
-# One pass over the bytes sorts them: "x" needs a closer look, "a" can be part of a token, all others stay what they
-# are, which is neither. In the JSON of a flat object the colons and quotes are its own: colons are counted, and a
-# quote inside a string has a backslash.
-_KINDS = bytes.maketrans(TOKEN_CHARS.encode() + b"@=\\\"':", b"a" * len(TOKEN_CHARS) + b"xxxxxx")
-_JSON_KINDS = bytes.maketrans(TOKEN_CHARS.encode() + b"@=\\'", b"a" * len(TOKEN_CHARS) + b"xxxx")
+# What one pass over the bytes can count or sort is cheap; a search in bytes costs 130 ns, four times one in a str
+# (CPython 3.11). In the JSON of a flat object the colons and quotes are its own: a quote inside a string has a
+# backslash.
+_MARKS = b"@=\\\"':"
+_JSON_MARKS = b"@=\\':"
+_DIGITS = b"0123456789"
+_KINDS = bytes.maketrans(TOKEN_CHARS.encode(), b"a" * len(TOKEN_CHARS))
 DIGITS = bytes.maketrans(b"0123456789d", b"dddddddddd_")
 _LONG_RUN = b"a" * SHORTEST_TOKEN
 CARD_RUN = b"d" * 13
@@ -31,33 +33,32 @@ CARD_RUN = b"d" * 13
 extra_words = []
 value_rules = set()
 home = ""
-home_bytes = b""
 
 
 def is_suspicious(text):
     """True when the text might hold something to remove; False is certain."""
     data = text.encode("utf-8", "replace")
-    return _needs_look(data, data.translate(_KINDS))
+    return len(data.translate(None, _MARKS)) != len(data) or _needs_look(text, data)
 
 
-def is_suspicious_json(data, colons):
-    """The same for the bytes of a flat JSON object with that many keys."""
-    return data.count(b":") != colons or _needs_look(data, data.translate(_JSON_KINDS))
+def is_suspicious_json(text, data, colons):
+    """The same for a flat JSON object with that many keys, as text and as bytes."""
+    return len(data) - len(data.translate(None, _JSON_MARKS)) != colons or _needs_look(text, data)
 
 
-def _needs_look(data, kinds):
-    if b"x" in kinds or b"--" in data or b"/home/" in data or b"/Users/" in data or (home and home_bytes in data):
+def _needs_look(text, data):
+    if "--" in text or "/" in text and ("/home/" in text or "/Users/" in text or home and home in text):
         return True
-    if _LONG_RUN in kinds:
+    if _LONG_RUN in data.translate(_KINDS):
         for start in _TOKEN_STARTS:
-            if start in data:
+            if start in text:
                 return True
-    if CARD_RUN in data.translate(DIGITS, b" -") or b"bearer " in data.lower():
+    if len(data) - len(data.translate(None, _DIGITS)) > 12 and CARD_RUN in data.translate(DIGITS, b" -"):
         return True
-    return bool(extra_words or value_rules)
+    return "bearer " in text.lower() or bool(extra_words or value_rules)
 
 
-_TOKEN_STARTS = tuple(prefix.encode() for prefix, _ in TOKEN_SHAPES)
+_TOKEN_STARTS = tuple(prefix for prefix, _ in TOKEN_SHAPES)
 
 
 def tidy(text):
