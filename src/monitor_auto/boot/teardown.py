@@ -14,8 +14,10 @@ def make_import(package):
                 if part not in package:
                     package["load"](part)
             return type(package["sys"].implementation)(**package)
-        for part in package["HOT"]:
-            module = getattr(package.get(part), name, None)
+        # importlib keeps _imp, _thread and _weakref to the very end (3.10 to 3.15, importlib/_bootstrap.py: _setup).
+        importlib = type(package["__spec__"]).__init__.__globals__
+        for holder in (importlib, *[vars(package[part]) for part in package["HOT"]]):
+            module = holder.get(name)
             if isinstance(module, type(package["sys"])):
                 return module
         raise ImportError("no " + name + " while the interpreter is taken down")
