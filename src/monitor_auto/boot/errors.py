@@ -5,9 +5,12 @@ Guarantees: nothing of the exception is changed; code of its class (`__str__`, a
 Texts are redacted piece by piece: a message whole, the path of a file once.
 """
 
-from _weakref import ref
-
 from . import cleaning, encode
+
+try:
+    from _weakref import ref
+except ImportError:  # the interpreter is being taken down: then the dict has to do
+    ref = None
 
 # A cold module is an attribute of the package and not in sys.modules: `from .encode import` would load it twice.
 Clean, class_name, cut, plain = encode.Clean, encode.class_name, encode.cut, encode.plain
@@ -162,7 +165,7 @@ def first_time(error):
     """
     try:
         proof = ref(error)
-    except TypeError:
+    except TypeError:  # a builtin class, or no `ref`
         proof = _dict_of(error)
     if _recent.get(id(error)) is proof:
         return False
