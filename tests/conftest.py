@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.account import assert_adds_up
 from support.children import Children
 from support.collector import Collector, running_collector
 from support.sandbox import Sandbox, Sandboxes
@@ -67,6 +68,8 @@ def children(sandbox: Sandbox, tmp_path: Path) -> Iterator[Children]:
     all_children = Children(sandbox, tmp_path)
     yield all_children
     all_children.kill_all()
+    if not all_children.unaccounted:
+        assert_adds_up(all_children.spool)
 
 
 @pytest.fixture

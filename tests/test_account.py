@@ -111,3 +111,23 @@ def test_damaged_lines_are_counted_aside(children: Children, collector: Collecto
     segment.write_bytes(b"".join(lines))
     children.run(FLUSH, endpoint=collector.url)
     assert the_one(children) == {"produced": 7, "sent": 6, "aside": 1}
+
+
+def test_session_that_lives_on_reports_its_own_delivery(children: Children, collector: Collector) -> None:
+    """A service whose events do not arrive says so as soon as one does."""
+    source = """
+        from monitor_auto import Monitor
+        Monitor.event("work.step", {"poison": True})
+        print(Monitor.flush(30), Monitor.flush(30), Monitor.flush(30))
+    """
+    collector.answer_next(UNAVAILABLE)
+    collector.refuse_when = lambda body: Answer(400) if b'"poison":true' in body else None
+    done = children.run(source, endpoint=collector.url, env=PATIENT)
+    assert done.stdout == b"False True True\n"
+    told = [event for event in collector.unique() if event["name"].startswith("sdk.")]
+    assert [(event["name"], event["type"], event["data"]["value"]) for event in told] == [
+        ("sdk.flush.failures", "metric", 1),
+        ("sdk.events.dropped", "metric", 1),
+    ]
+    assert told[0]["data"]["status"] == 503
+    assert_adds_up(children.spool)

@@ -10,7 +10,7 @@ import sys
 import time
 from _thread import _count as other_threads
 
-from . import check_same, cold, encode, guard, notes, stdlib
+from . import check_same, cold, encode, guard, notes, recorder, stdlib
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
@@ -195,6 +195,7 @@ def raise_above_limit(fd):
 
 def _tell_dropped(count):
     notes.ledger("dropped", reason="no disk took them", count=count)
+    recorder.write(recorder.METRIC, "sdk.events.dropped", '{"value":%d,"reason":"no disk took them"}' % count)
 
 
 def keep_bounds(segment):

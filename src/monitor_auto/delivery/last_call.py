@@ -9,7 +9,8 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import notes
+from monitor_auto.boot import encode, guard, notes, recorder
+from monitor_auto.boot.recorder import METRIC
 
 from . import exchange
 from .batches import batches
@@ -78,10 +79,24 @@ def deliver_now(
     if timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
         return False
     sender = Sender(settings, deadline)
+    call = Call(settings, directory, base, deadline, sender.post)
     try:
-        return Call(settings, directory, base, deadline, sender.post).deliver_and_release(sealed_through, memory_lines)
+        return call.deliver_and_release(sealed_through, memory_lines)
     finally:
         sender.close()
+        guard.call("self-report", report, call.sending)
+
+
+def report(sending: Sending) -> None:
+    """Record what a session that lives on has seen of its own delivery, where not all is well: for the next one."""
+    if recorder.session is None:
+        return
+    for name, count in (("rejected", sending.rejected), ("dropped", sending.dropped)):
+        if count:
+            recorder.write(METRIC, f"sdk.events.{name}", encode.encode({"value": count}))
+    if sending.why:
+        facts = {"value": 1, "error": sending.why, "status": sending.status}
+        recorder.write(METRIC, "sdk.flush.failures", encode.encode(facts))
 
 
 class Sender:

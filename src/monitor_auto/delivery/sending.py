@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Sending:
     """One process's sending to one endpoint, for the segments of one spool (None: what it sends is in memory only).
 
-    `delivered`, `rejected` and `dropped` count events; `why` says why nothing more is sent ("" while all is well).
+    `delivered`, `rejected` and `dropped` count events; `why` says why nothing more is sent ("" while all is well),
+    `status` what the collector answered then (0: nothing).
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Sending:
         self.settings, self.directory, self.post, self.deadline = settings, directory, post, deadline
         self.key = endpoint_key(settings.endpoint)
         self.delivered = self.rejected = self.dropped = 0
-        self.why = ""
+        self.why, self.status = "", 0
         self.is_known_away = True
 
     def send(self, batch: "list[Line]") -> bool:
@@ -118,7 +119,7 @@ class Sending:
 
     def fail(self, status: int, error: str, is_misplaced: bool, retry_after_seconds: float) -> None:
         """Write down that this endpoint does not answer as a collector should."""
-        self.why = error
+        self.why, self.status = error, status
         notes.debug("delivery failed: " + error)
         if self.directory is not None:
             from . import breaker
