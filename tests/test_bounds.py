@@ -14,6 +14,8 @@ from support.collector import Collector
 from support.remains import ended, event, key_of, lines, session_id, write_segment, write_session
 from support.spool import read_events, segments
 
+pytestmark = pytest.mark.tampers("segments are written by hand")
+
 LOCAL = "local:"
 MIXED = """
     import sys

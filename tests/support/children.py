@@ -90,8 +90,6 @@ class Children:
         self.folder = folder
         self.home = _made(folder / "home")
         self.spool = folder / "spool"
-        self.unaccounted = ""
-        """Why the account of the spool cannot add up after this test, which has tampered with it."""
         self._started: list[Child] = []
         self._programs = 0
 

@@ -33,7 +33,8 @@ def start_process(overrides):
     home = (os.environ.get("HOME") or os.path.expanduser("~")).rstrip("/")
     if home[:1] == "/" or "\\" in home:
         redact.home = home
-    _lineage = take_parent(os.environ)
+    if session.PARENT_VARIABLE in os.environ:  # for us alone: the program shall not see it
+        _lineage = cold("inherited").parent_of(os.environ.pop(session.PARENT_VARIABLE))
     atexit.register(endings.on_atexit)
     if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
         os.register_at_fork(after_in_child=after_fork_in_child)
@@ -51,25 +52,13 @@ def start_process(overrides):
     return True
 
 
-def take_parent(environ):
-    """Return the (session, tree, trace) of the parent session, and take it out of the environment."""
-    text = environ.get(session.PARENT_VARIABLE)
-    if text is None:
-        return None
-    del environ[session.PARENT_VARIABLE]
-    return cold("inherited").parent_of(text)
-
-
 def inherited_role():
     """Return what `multiprocessing`, which runs a -c line of its own, or our command started this interpreter as."""
-    if (
-        sys.orig_argv[1:2]
-        and sys.orig_argv[1].endswith("/monitor-auto")
-        or sys.orig_argv[1:3] == ["-m", "monitor_auto"]
-    ):
+    words = sys.orig_argv[1:3] or [""]
+    if words[0][-13:] == "/monitor-auto" or words == ["-m", "monitor_auto"]:
         return "monitor-auto"
-    for argument in sys.orig_argv:
-        if argument[:21] == "from multiprocessing.":
+    for word in sys.orig_argv:
+        if word[:21] == "from multiprocessing.":
             return cold("inherited").multiprocessing_role(sys.orig_argv)
     return None
 

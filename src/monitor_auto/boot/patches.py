@@ -21,11 +21,9 @@ def replace(owner, name, monitored):
 
 def disguise(monitored, real):
     """Give our function the name, module, documentation and signature of the real one."""
-    for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
-        try:
-            setattr(monitored, attribute, getattr(real, attribute))
-        except (AttributeError, TypeError):
-            continue
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        if hasattr(real, name):
+            setattr(monitored, name, getattr(real, name))
     monitored.__wrapped__ = real  # inspect.signature looks there
     return monitored
 

@@ -53,7 +53,7 @@ def make(values):
 
 def read_settings(environ, prefix):
     """Return the settings, or None when there is nothing to do: no endpoint, or MONITOR_DISABLE."""
-    values = {} if IS_ELEVATED else {name: environ[name] for name in environ if name[:8] == "MONITOR_"}
+    values = {} if IS_ELEVATED else monitor_values(environ)
     # The file's token belongs to the file's endpoint: with an endpoint of its own the environment gets none of it.
     is_from_site_file = not values.get("MONITOR_ENDPOINT")
     if is_from_site_file:
@@ -66,6 +66,14 @@ def read_settings(environ, prefix):
     settings = make(values)
     settings.is_from_site_file = is_from_site_file
     return settings
+
+
+def monitor_values(environ):
+    """Return the `MONITOR_*` variables. The environment of a CI job is large, and `os.environ` decodes every name."""
+    raw = getattr(environ, "_data", None)  # bytes on POSIX, 3.10 to 3.15
+    if raw is None or os.name != "posix":
+        return {name: environ[name] for name in environ if name[:8] == "MONITOR_"}
+    return {os.fsdecode(name): os.fsdecode(raw[name]) for name in raw if name[:8] == b"MONITOR_"}
 
 
 def endpoint_parts(text):
