@@ -176,3 +176,24 @@ def test_table_covers_the_whole_house() -> None:
     """A new folder needs a line in the table before it needs code."""
     top = {path.stem for path in (SOURCE / OURS).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert top <= set(LAYERS)
+
+
+def test_cold_modules_are_imported_by_name_from_the_package() -> None:
+    """`from .encode import x` asks importlib, which finds nothing when the package is gone, and else a second copy."""
+    hot = {*boot_names("HOT"), "__init__"}
+    cold = {name.rpartition(".")[2] for name in modules() if name.startswith(f"{OURS}.boot.")} - hot
+    wrong = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and layer_of(name) == "boot" and node.level and node.module in cold:
+                wrong.append(f"{name}: from .{node.module} import …")
+    assert not wrong
+
+
+def boot_names(table: str) -> list[str]:
+    """Return the names in one of boot's tables of modules."""
+    tree = ast.parse(modules()[f"{OURS}.boot"].read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == table:
+            return [str(name) for name in ast.literal_eval(node.value)]
+    raise AssertionError(f"boot has no table {table}")

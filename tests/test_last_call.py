@@ -449,6 +449,7 @@ def test_interpreter_options_change_nothing(flags: list[str], children: Children
     assert rest_of(done) == []
 
 
+@pytest.mark.tampers("a daemon thread may be stopped between its number and its line")
 def test_daemon_threads_that_still_record_lose_nothing(children: Children, collector: Collector) -> None:
     """They run on until the interpreter is gone; what comes after the last request is the next process's."""
     source = """
