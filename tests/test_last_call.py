@@ -380,7 +380,7 @@ HABITS = {
     "time patched": "import time; time.time = time.monotonic = time.strftime = lambda *a: 0.0",
     "time frozen": "import time; real = time.time(); time.time = lambda: real",
     "os patched": "import os; os.path.exists = os.listdir = None",
-    "builtins patched": "import builtins; builtins.open = builtins.print = builtins.len = None",
+    "builtins patched": "import builtins; builtins.open = builtins.print = builtins.input = None",
     "modules emptied": "import sys; [sys.modules.pop(name) for name in list(sys.modules) if name[0] != '_']",
     "path emptied": "import sys; sys.path[:] = []",
     "no importer cache": "import sys; sys.path_importer_cache.clear(); sys.path_hooks.clear()",
