@@ -1,6 +1,7 @@
 """The layout, held: who may import whom, where errors may be swallowed, and what every module has to say first."""
 
 import ast
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,18 @@ def test_start_loads_nothing_but_ours_and_builtins(children: Children) -> None:
     assert f"{OURS}.boot" in added
     assert not {name for name in added if name.startswith((f"{OURS}.api", f"{OURS}.delivery", f"{OURS}.hooks"))}
     assert "session.start" in done.names
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if layer_of(name) != "cli"])
+def test_cold_module_is_imported_whole(name: str) -> None:
+    """Cold modules are not in sys.modules: `from .encode import x` would make a second one, with rules of its own."""
+    cold = {f"{OURS}.boot.{short}" for short in [*boot.COLD, *boot.COLDER]}
+    path = modules()[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            assert base not in cold, f"line {node.lineno}: import the module, not names of it"
 
 
 def test_table_covers_the_whole_house() -> None:
