@@ -10,7 +10,7 @@ from . import cleaning, encode
 try:
     from _weakref import ref
 except ImportError:  # the interpreter is being taken down: then the dict has to do
-    ref = None
+    ref = None  # type: ignore[misc]
 
 # A cold module is an attribute of the package and not in sys.modules: `from .encode import` would load it twice.
 Clean, class_name, cut, plain = encode.Clean, encode.class_name, encode.cut, encode.plain
