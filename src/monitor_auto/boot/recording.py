@@ -6,7 +6,6 @@ handler of the program raises meanwhile. Redaction happens here, before anything
 
 from . import cleaning, encode, guard, recorder, redact, stdlib
 
-safe_keys = encode.safe_keys
 MAX_NAME_CHARS = 120
 MAX_KNOWN = 4096
 MAX_FAST_CHARS = 15000
