@@ -18,7 +18,7 @@ MAX_HEAD_BYTES = 16 << 10
 MAX_OTHERS = 20
 """Sessions beside this one that are looked at: whether one is dead, and its events have to be delivered, too."""
 _HOSTS = ("127.0.0.1", "localhost")
-_YES = (b"http/1.1 200 ", b"http/1.1 202 ", b"http/1.1 204 ")
+_YES = (b"HTTP/1.1 200 ", b"HTTP/1.1 202 ", b"HTTP/1.1 204 ")
 _CONTROLS = bytes(range(32))
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _APPEND |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -164,16 +164,23 @@ def judge(answer):
     top, blank, body = answer.partition(b"\r\n\r\n")
     if not blank:
         return None if len(answer) < MAX_HEAD_BYTES else False
-    top = top.lower()
-    lengths = top.split(b"\r\ncontent-length:")
-    length = lengths[-1].partition(b"\r\n")[0].strip()
-    if top[:13] not in _YES or len(lengths) != 2 or not length.isdigit() or len(length) > 5:
+    if not top.isascii() or top.count(b"\n") != top.count(b"\r\n") or top[:13] not in _YES:
         return False
-    if b"transfer-encoding" in top or b"text/html" in top or body.lstrip()[:1] == b"<":
+    text = top.decode().lower()
+    lines = text.split("\r\n")[1:]
+    lengths = [line[15:].strip() for line in lines if line[:15] == "content-length:"]
+    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 5 or not all(map(is_header, lines)):
         return False
-    if not all(b":" in line for line in top.split(b"\r\n")[1:]) or len(body) > int(length):
+    if "transfer-encoding" in text or "text/html" in text or body.lstrip()[:1] == b"<":
         return False
-    return True if len(body) == int(length) else None
+    missing = int(lengths[0]) - len(body)
+    return None if missing > 0 else not missing
+
+
+def is_header(line):
+    """Return whether a line of a head is a name and a value."""
+    name, colon, _ = line.partition(":")
+    return bool(colon and name) and name == name.strip()
 
 
 def forget(segment, inode, lines):
