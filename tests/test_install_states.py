@@ -71,7 +71,7 @@ def remove(sandbox: Sandbox, *names: str) -> None:
 
 MISSING = {
     "a hot module": (["boot/session.py"], []),
-    "the last hot module": (["boot/forks.py"], []),
+    "the last hot module": (["boot/endings.py"], []),
     "the shield": (["boot/guard.py"], []),
     "all hot modules": (["boot/guard.py", "boot/settings.py", "boot/recorder.py"], []),
     "what notes errors": (["boot/notes.py"], ["session.start", "session.end"]),

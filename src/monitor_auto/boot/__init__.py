@@ -9,13 +9,18 @@ recorded when the table of descriptors is full, the package has been replaced, o
 read later than that is read only while the package is the one that this process has started from.
 """
 
+import atexit
 import marshal
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `load` makes them attributes of this package
+    from . import endings, guard, recorder, redact, session, settings, signals, spool, targets
+
 HOT = (
     "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets",
-    "endings", "forks",
+    "endings",
 )  # fmt: skip
 COLD = (
     "notes",
@@ -37,6 +42,7 @@ _builtins = None
 _exec, _import = exec, __import__
 _kept = {}
 _stamp = None
+_settings = _lineage = None
 
 
 def start(overrides=None):
@@ -51,12 +57,77 @@ def start(overrides=None):
             load(name)
         for name in COLD:  # before our own files: there may be no further descriptor
             keep(name)
-        _is_started = sys.modules[__name__ + ".forks"].start_process(overrides)
+        _is_started = start_process(overrides)
     except Exception as error:  # half an installation, an endpoint that cannot be used, no memory: dormant
         tell_failure(error)
     finally:
         _is_starting = False
     return _is_started
+
+
+def start_process(overrides):
+    """Begin to monitor this process. `overrides` count where the operator has named no endpoint. False: dormant.
+
+    Raises ValueError for an endpoint that cannot be used.
+    """
+    global _settings, _lineage
+    read = settings.read_settings
+    _settings = decided = read(os.environ, sys.prefix) or (overrides and read({**os.environ, **overrides}, sys.prefix))
+    role = inherited_role()
+    if not decided or role in ("resource_tracker", "monitor-auto"):
+        return False
+    guard.debug_target = decided.debug
+    home = (os.environ.get("HOME") or os.path.expanduser("~")).rstrip("/")
+    if home[:1] == "/" or "\\" in home:
+        redact.home = home
+    if session.PARENT_VARIABLE in os.environ:  # for us alone: the program shall not see it
+        _lineage = load("inherited").parent_of(os.environ.pop(session.PARENT_VARIABLE))
+    atexit.register(endings.on_atexit)
+    if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
+        os.register_at_fork(after_in_child=after_fork_in_child)
+    signals.install()
+    endings.install()
+    targets.install(decided)
+    if decided.term_timeout_seconds:
+        guard.late("terminating", "install")
+    if role != "forkserver":
+        start_session(decided, _lineage, role or "exec")
+    elif _lineage:  # no session itself: its workers are, and their parent is who asked for them
+        os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
+    if decided.problems:
+        load("parsing").report(decided)
+    return True
+
+
+def inherited_role():
+    """Return what `multiprocessing`, which runs a -c line of its own, or our command started this interpreter as."""
+    words = sys.orig_argv[1:3] or [""]
+    if words[0][-13:] == "/monitor-auto" or words == ["-m", "monitor_auto"]:
+        return "monitor-auto"
+    for word in sys.orig_argv:
+        if word[:21] == "from multiprocessing.":
+            return load("inherited").multiprocessing_role(sys.orig_argv)
+    return None
+
+
+def start_session(decided, parent, start_method):
+    """Open the session and its segment, and record `session.start`."""
+    global _lineage
+    started = session.make(decided, parent, start_method)
+    _lineage = (started.id, started.tree, started.trace_id)
+    if recorder.segment is None:
+        recorder.segment = spool.Segment(decided, signals.use_file)
+    recorder.begin(decided, started)
+    recorder.segment.start(started)
+    recorder.record_facts("session.start", session.start_facts(started, decided))
+    # In the C environment only: the program's os.environ stays as it is.
+    os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
+
+
+def after_fork_in_child():
+    """Runs in every forked child, in C's call, before os.fork returns there."""
+    if not guard.late("forked", "become_child", _settings, _lineage, sys._getframe(1)):
+        recorder.session = None  # what it records must not pass for its parent's
 
 
 def load(name):

@@ -8,7 +8,7 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 import sys
 from _thread import allocate_lock
 
-from . import forks, recorder, repairs
+from . import recorder, repairs, start_session
 
 
 def become_child(settings, lineage, frame):
@@ -25,7 +25,7 @@ def become_child(settings, lineage, frame):
         handover.flushing = allocate_lock()  # a thread of the parent may have held it
 
     def wake():
-        forks.start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")
+        start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")
 
     if (
         is_child_of_session
