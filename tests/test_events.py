@@ -149,6 +149,7 @@ RAISING = """
 """
 
 
+@pytest.mark.tampers("a handler that raises may come between a number and its line")
 @pytest.mark.parametrize("kind", ["TimeoutError", "SystemExit"])
 def test_what_a_signal_handler_raises_reaches_the_program(children: Children, kind: str) -> None:
     """An alarm that our shield swallowed would let the program hang for ever; SystemExit is how servers stop."""

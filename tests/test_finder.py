@@ -416,3 +416,20 @@ def test_verbose_import_still_works(children: Children) -> None:
     assert done.stdout == b"204\n"
     assert b"import 'httpx' # <_frozen_importlib_external.SourceFileLoader object" in done.stderr
     assert len(requests_of(done)) == 1
+
+
+def test_program_can_use_wrapt_itself_behind_us(children: Children) -> None:
+    """Our hook goes through wrapt's post-import hooks and takes their finder away again; the program's must work."""
+    source = """
+        import sys
+        import httpx, wrapt
+        print([type(finder).__name__ for finder in sys.meta_path].count("ImportHookFinder"))
+        wrapt.register_post_import_hook(lambda module: print("arrived", module.__name__), "colorsys")
+        print([type(finder).__name__ for finder in sys.meta_path].count("ImportHookFinder"))
+        import colorsys
+        with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(204))) as client:
+            print(client.get("http://example.test/").status_code)
+    """
+    done = children.twin(source)
+    assert done.stdout == b"0\n1\narrived colorsys\n204\n"
+    assert "http.client.request" in done.names

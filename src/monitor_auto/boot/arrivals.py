@@ -1,8 +1,9 @@
 """Cold: what happens when the program imports a target: its hook is installed after the module has been executed.
 Builtin modules only; asks the other finders directly, so that the import machinery is not re-entered.
 
-wrapt has post-import hooks, too. They are not used: a finder of its own at the head of `sys.meta_path`, a proxy in
-place of the loader, and its frames in the traceback of an import that fails are all things that a program can see.
+A third-party target is then given to wrapt's post-import hooks, which call the hook at once. They do not do the
+waiting: a finder at the head of `sys.meta_path`, a proxy in place of the loader, and frames in the traceback of an
+import that fails are all things that a program can see.
 
 Guarantees:
 - wrapt is loaded after the first third-party target has been, and only if no file of the program would be loaded in
@@ -92,13 +93,14 @@ def run_hook(name, hook, module):
     package, _, short = owner_name.rpartition(".")
     if package == __package__:
         owner = cold(short)
-    elif is_way_clear():
-        check_same()
-        __import__(owner_name)
-        owner = sys.modules[owner_name]
-    else:
+        getattr(owner, function)(module)
+        return True
+    if not is_way_clear():
         return False
-    getattr(owner, function)(module)
+    check_same()
+    __import__(owner_name)
+    __import__("monitor_auto.hooks.wrapping")
+    sys.modules["monitor_auto.hooks.wrapping"].register(name, getattr(sys.modules[owner_name], function))
     return True
 
 
