@@ -14,6 +14,7 @@ from monitor_auto.boot import errors, parsing
 from monitor_auto.boot import settings as boot_settings
 from support.children import Children
 from support.collector import Collector
+from support.sandbox import Sandbox
 
 UNCHANGED = """
     from monitor_auto import Monitor, __version__
@@ -206,8 +207,9 @@ MONITOR_SPOOL_DIR={spool}\r
 nonsense"""
 
 
-def test_site_file_gives_defaults_to_processes_without_an_environment(children: Children) -> None:
+def test_site_file_gives_defaults_to_processes_without_an_environment(children: Children, changeable: Sandbox) -> None:
     """cron, sudo and `env -i` clear the environment; editors leave quotes, a BOM and Windows line ends in files."""
+    children.sandbox = changeable  # not the one that all share
     site = children.sandbox.folder / "etc" / "monitor-auto.env"
     site.parent.mkdir(exist_ok=True)
     none: dict[str, str | None] = {"MONITOR_ENDPOINT": None, "MONITOR_SPOOL_DIR": None}
@@ -229,8 +231,9 @@ def test_site_file_gives_defaults_to_processes_without_an_environment(children: 
 
 
 @pytest.mark.parametrize("kind", ["directory", "binary", "fifo", "dangling link"])
-def test_site_file_that_cannot_be_read_is_an_empty_one(children: Children, kind: str) -> None:
+def test_site_file_that_cannot_be_read_is_an_empty_one(children: Children, changeable: Sandbox, kind: str) -> None:
     """It is read in every process of the machine: nothing that lies there may stop or delay one."""
+    children.sandbox = changeable  # not the one that all share
     site = children.sandbox.folder / "etc" / "monitor-auto.env"
     site.parent.mkdir(exist_ok=True)
     made = {"directory": site.mkdir, "binary": lambda: site.write_bytes(os.urandom(5000)),
@@ -254,8 +257,11 @@ ELEVATED = """
 
 
 @pytest.mark.skipif(not hasattr(os, "setresuid") or os.geteuid() != 0, reason="only root can become somebody else")
-def test_setuid_program_takes_nothing_from_the_environment(children: Children, tmp_path: Path) -> None:
+def test_setuid_program_takes_nothing_from_the_environment(
+    children: Children, changeable: Sandbox, tmp_path: Path
+) -> None:
     """The environment is another user's there: it must not send the events elsewhere, nor name a file to write."""
+    children.sandbox = changeable  # not the one that all share
     site = children.sandbox.folder / "etc" / "monitor-auto.env"
     site.parent.mkdir(exist_ok=True)
     log = tmp_path / "log"

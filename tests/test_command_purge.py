@@ -23,7 +23,8 @@ WAITING = """
 
 def left(spool: Path) -> list[str]:
     """Return the names of the spool's files but the ledger, and the lock that is nobody's."""
-    return sorted(path.name for path in spool.iterdir() if path.name not in ("ledger.jsonl", "bounds.lock"))
+    kept = ("ledger.jsonl", "bounds.lock")
+    return sorted(path.name for path in spool.iterdir() if path.name not in kept and path.suffix != ".account")
 
 
 def running(children: Children, endpoint: str = HERE) -> Child:

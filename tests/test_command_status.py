@@ -123,6 +123,21 @@ def test_site_file_switches_on_and_off(changeable: Sandbox, children: Children) 
     assert "no start line" in status["why"]
 
 
+def test_account_says_what_became_of_every_event(children: Children, collector: Collector) -> None:
+    """An operator asks how many arrived, how many wait, and who dropped the rest."""
+    children.run("pass", endpoint=collector.url)
+    children.run("pass", endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "0"})
+    (account,) = facts(children, "status", endpoint=collector.url)["accounts"]
+    counts = {name: count for name, count in account.items() if isinstance(count, int) and count}
+    assert counts == {"produced": 4, "sent": 2, "spooled": 2}
+    shown = children.run(["python", "-m", "monitor_auto", "status"], endpoint=collector.url).stdout.decode()
+    assert "4 recorded so far" in shown
+    assert "2 sent, 2 spooled" in shown
+    children.run(["python", "-m", "monitor_auto", "purge", "--yes"], endpoint=collector.url)
+    (account,) = facts(children, "status", endpoint=collector.url)["accounts"]
+    assert (account["dropped"], account["spooled"], account["never_written"]) == (2, 0, 0)
+
+
 def test_backlog_counts_events_of_ended_and_running_programs(children: Children) -> None:
     """How much waits, and for whom, decides whether somebody has to act."""
     children.run("pass", endpoint=NOWHERE, env=SPOOL_ONLY)
@@ -156,6 +171,7 @@ def test_failures_of_the_collector_are_shown(children: Children) -> None:
         assert "failed 1 time in a row ([Errno 111] Connection refused)" in shown
 
 
+@pytest.mark.tampers("the ledger is torn")
 def test_ledger_is_counted_by_cause(children: Children) -> None:
     """Each swallowed error and dropped event left a line for somebody to read."""
     run = children.run("pass")
@@ -250,7 +266,7 @@ def test_command_is_no_session(children: Children, collector: Collector, words: 
     """A check that runs every minute must not fill the spool with itself."""
     done = command(children, *words, endpoint=collector.url)
     assert done.status == 0, done.stdout
-    assert [path.name for path in done.spool.iterdir() if path.name != "bounds.lock"] == []
+    assert [path.name for path in done.spool.iterdir() if path.suffix not in (".lock", ".account")] == []
     assert collector.requests == []
 
 
@@ -280,6 +296,7 @@ def test_terminal_that_knows_only_ascii_gets_the_whole_report(children: Children
     assert b"\\u2192 Name one: export MONITOR_ENDPOINT=" in done.stdout
 
 
+@pytest.mark.tampers("the ledger is a link to another file")
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users")
 def test_hostile_files_in_the_spool_stop_no_report(children: Children, tmp_path: Path) -> None:
     """A spool is looked at when something is wrong with it."""

@@ -10,6 +10,7 @@ import pytest
 
 from support.children import Children
 from support.collector import UUID7, Collector
+from support.sandbox import Sandbox
 from support.spool import segments
 
 
@@ -220,7 +221,9 @@ def test_recording_works_wherever_python_code_runs(children: Children) -> None:
     assert "error.RecursionError" in done.names
 
 
-def test_events_after_our_own_end_are_left_to_the_next_process(children: Children, collector: Collector) -> None:
+def test_events_after_our_own_end_are_left_to_the_next_process(
+    children: Children, changeable: Sandbox, collector: Collector
+) -> None:
     """Exit functions that somebody registered before ours, and objects that die with their module, still count."""
     source = """
         import sys
@@ -234,6 +237,7 @@ def test_events_after_our_own_end_are_left_to_the_next_process(children: Childre
         "atexit.register(lambda: sys.modules['monitor_auto'].Monitor.event('late.atexit', {'n': 1}))\n"
     )
     # A .pth that comes before ours in the alphabet registers its function before we do.
+    children.sandbox = changeable  # not the one that all share
     line = children.sandbox.site_packages / "aaa_early.pth"
     module = children.sandbox.site_packages / "aaa_early.py"
     try:

@@ -61,7 +61,7 @@ def usual_lines(settings, segment):
         return None
     try:
         data = os.pread(segment.fd, MAX_BYTES + 1, 0) if is_alone(segment) else b""
-    except OSError:  # no descriptor left, a bad disk
+    except (OSError, AttributeError):  # no descriptor left, a bad disk; a system without pread
         return None
     lines = data.split(b"\n")
     if len(data) > MAX_BYTES or lines.pop() or not 1 < len(lines) <= settings.batch_size + 1:

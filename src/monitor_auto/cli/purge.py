@@ -15,8 +15,7 @@ from typing import Any
 
 from monitor_auto.boot import guard, notes
 from monitor_auto.delivery.claims import Claim, claim
-from monitor_auto.delivery.drain import count_events
-from monitor_auto.delivery.segments import Segment, remove, sessions, split_name
+from monitor_auto.delivery.segments import Segment, Unreadable, remove, sessions, split_name
 
 from . import spools
 from .configuration import read_configuration
@@ -116,11 +115,24 @@ def delete(held: Claim, removed: Removed) -> None:
     numbers = held.all_numbers([])
     for number in numbers:
         segment = Segment(held.directory, held.base, number)
-        removed.events += count_events(segment)
         removed.bytes += spools.size(segment.path)
+        removed.events += drop(segment)
         segment.delete()
     remove(held.live_path)
     removed.sessions += bool(numbers)
+
+
+def drop(segment: Segment) -> int:
+    """Count a segment's events as dropped, for the account; return how many there are."""
+    count = 0
+    try:
+        for line in segment.read(float("inf")):
+            line.fate = "dropped"
+            segment.tally.add(line)
+            count += 1
+    except (OSError, Unreadable):  # none of ours, or a bad disk: it goes all the same
+        return count
+    return count
 
 
 def delete_leftovers(directory: str, key: str, everything: bool, removed: Removed) -> None:
@@ -143,7 +155,7 @@ def leftovers(directory: str, key: str, everything: bool) -> Iterator[str]:
         is_position = name.endswith(".sent") and split_name(name[:-4] + "jsonl")[0]
         if is_position and name[:66] not in bases and name.startswith(key):
             yield f"{directory}/{name}"
-        elif everything and (name in ("aside", "ledger.jsonl") or name.endswith(".away")):
+        elif everything and (name in ("aside", "ledger.jsonl") or name.endswith((".away", ".account"))):
             yield f"{directory}/{name}"
 
 

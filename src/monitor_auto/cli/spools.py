@@ -12,11 +12,11 @@ from typing import Any
 from monitor_auto.boot import handover, parsing, recorder
 from monitor_auto.boot.formats import endpoint_key
 from monitor_auto.boot.settings import default_directory
-from monitor_auto.delivery import breaker
+from monitor_auto.delivery import account, breaker
 from monitor_auto.delivery.claims import field as header_field
 from monitor_auto.delivery.drain import count_events, existing_spools
 from monitor_auto.delivery.lost import started
-from monitor_auto.delivery.segments import Segment, Unreadable, open_own, read_header, sessions
+from monitor_auto.delivery.segments import Segment, Unreadable, open_own, read_header, sessions, split_name
 
 MAX_LEDGER_BYTES = 4 << 20
 """Of a longer ledger the last part counts."""
@@ -45,6 +45,21 @@ class Backlog:
     bytes: int = 0
     oldest_seconds: float = 0.0
     away: dict[str, Any] | None = None
+
+
+@dataclass
+class Account:
+    """What became of one endpoint's events since its spool was made; `never_written` were dropped from memory."""
+
+    key: str
+    directory: str
+    produced: int
+    sent: int
+    rejected: int
+    dropped: int
+    aside: int
+    spooled: int
+    never_written: int
 
 
 @dataclass
@@ -111,6 +126,18 @@ def in_use(settings: Any) -> list[str]:
     """Return the spool that programs started here use, in a list; none when it does not exist yet."""
     directory = place_of(settings).directory
     return [path for path in existing(settings) if path == directory]
+
+
+def accounts(directories: list[str]) -> list[Account]:
+    """Return the accounts of all endpoints in these spools."""
+    found = []
+    for directory in directories:
+        names = os.listdir(directory)
+        keys = {name[:16] for name in names if name.endswith(".account") or split_name(name)[0]}
+        for key in sorted(keys):
+            counts = account.counts(directory, key)
+            found.append(Account(key, directory, never_written=counts.gaps, **vars(counts)))
+    return found
 
 
 def backlogs(directories: list[str], key: str = "") -> list[Backlog]:

@@ -40,6 +40,7 @@ class Status:
     start_lines: list[installation.StartLine]
     spool: spools.Place
     backlog: list[spools.Backlog]
+    accounts: list[spools.Account]
     troubles: spools.Troubles
     hooks: dict[str, bool]
 
@@ -76,6 +77,7 @@ def look(configuration: Configuration) -> Status:
         start_lines=lines,
         spool=spools.place_of(settings),
         backlog=spools.backlogs(spools.existing(settings)),
+        accounts=spools.accounts(spools.in_use(settings)),
         troubles=spools.troubles(spools.in_use(settings)),
         hooks={name: arrivals.is_wanted(settings, name) for name in [*targets.STDLIB, *targets.THIRD_PARTY]},
     )
@@ -93,6 +95,7 @@ def page(status: Status) -> list[str]:
     ]
     lines.append(row("spool", f"{status.spool.directory or 'memory'} ({status.spool.why})"))
     lines += _waiting(status.backlog)
+    lines += [row("events", account_text(account)) for account in status.accounts if account.produced]
     lines += _troubles(status.troubles)
     hooks = ", ".join(name.partition(".")[0] + ("" if on else " (off)") for name, on in status.hooks.items())
     lines.append(row("libraries", hooks or "none"))
@@ -118,6 +121,16 @@ def waiting_text(backlog: spools.Backlog) -> str:
         f"{counted(backlog.ended, 'ended program')}{running}{oldest}, "
         f"for {backlog.endpoint or backlog.key} in {backlog.directory}"
     )
+
+
+def account_text(account: spools.Account) -> str:
+    """Return what became of one endpoint's events."""
+    facts = vars(account)
+    fates = [
+        (facts[name], name.replace("_", " ")) for name in ("sent", "spooled", "rejected", "dropped", "never_written")
+    ]
+    told = ", ".join(f"{count:,} {fate}" for count, fate in fates if count or fate == "sent")
+    return f"{account.produced:,} recorded so far ({account.key}): {told}"
 
 
 def away_text(away: dict[str, Any]) -> str:
