@@ -56,7 +56,7 @@ TEXTS = [
     ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "sk_live_4eC39HqLyjWDarjtT1zdp7dc", ""),
     ("AIzaSyA1234567890abcdefghijklmnopqrstuv", "AIzaSyA1234567890abcdefghijklmnopqrstuv", ""),
     ("hf_abcdefghijklmnopqrstuv", "hf_abcdefghijklmnopqrstuv", ""),
-    ("bob", "/home/bob/work/a.py", "~/work/a.py"),
+    ("bob", "/home/bob/project/a.py", "~/project/a.py"),
     ("jürgen", "/home/jürgen/a.py", "~/a.py"),
     ("Alice", 'File "/Users/Alice/a.py"', 'File "~/a.py"'),
 ]
