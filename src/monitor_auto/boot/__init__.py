@@ -135,7 +135,7 @@ def load(name):
     module = globals().get(name)
     if module is None:
         full_name = __name__ + "." + name
-        data = _kept.pop(name, None)
+        data = _kept.get(name)
         if data is None:
             if _is_started:
                 check_same()
@@ -219,7 +219,6 @@ def decode(name, full_name, data):
     code = marshal.loads(memoryview(data)[16:])
     module = type(sys)(full_name)
     module.__file__, module.__package__ = _FOLDER + "/" + name + ".py", __name__
-    globals()[name] = module
     if name in HOT:
         sys.modules[full_name] = module
     else:
@@ -230,10 +229,11 @@ def decode(name, full_name, data):
     try:
         _exec(code, module.__dict__)
     except BaseException:
-        del globals()[name]
         sys.modules.pop(full_name, None)
         raise
-    return module
+    _kept.pop(name, None)
+    # Not before: another thread, or a signal handler, must not meet half a module. Whoever is first has made it.
+    return globals().setdefault(name, module)
 
 
 def is_main_interpreter():

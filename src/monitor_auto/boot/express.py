@@ -28,11 +28,10 @@ def deliver(settings, segment, deadline):
     """Deliver the own session, whose segment is closed then. Return (True, None) when it is delivered and deleted, or
     when Ctrl-C has ended that; else (False, what `last_call` goes on with: None or (connection, bytes received)).
     """
+    inode = segment.inode
     lines = usual_lines(settings, segment)
     if not lines:
         return False, None
-    inode = segment.inode
-    handover.seal(segment)
     connection = None
     try:
         connection = connect(settings, deadline)
@@ -52,7 +51,10 @@ def deliver(settings, segment, deadline):
 
 
 def usual_lines(settings, segment):
-    """Return the lines of the own segment, or None where something is not as usual."""
+    """Close the own segment and return its lines; None where something is not as usual, be it closed then or not.
+
+    It is taken from the recorder before it is read: what a signal handler records from then on goes into another one.
+    """
     token = settings.token or "x"
     is_near = settings.scheme == "http" and settings.host in _HOSTS and settings.path.isascii()
     if not (is_near and token.isascii() and token.isprintable()) or sys.platform in ("darwin", "win32"):
@@ -60,8 +62,15 @@ def usual_lines(settings, segment):
     if segment.number or segment.queue or segment.fd < 0 or handover.other_threads():
         return None
     try:
-        data = os.pread(segment.fd, MAX_BYTES + 1, 0) if is_alone(segment) else b""
-    except (OSError, AttributeError):  # no descriptor left, a bad disk; a system without pread
+        if not is_alone(segment):
+            return None
+        fd, segment.inode, segment.fd = segment.fd, 0, -1
+        try:
+            os.lseek(fd, 0, os.SEEK_SET)
+            data = os.read(fd, MAX_BYTES + 1)
+        finally:
+            os.close(fd)
+    except OSError:  # no descriptor left, a bad disk
         return None
     lines = data.split(b"\n")
     if len(data) > MAX_BYTES or lines.pop() or not 1 < len(lines) <= settings.batch_size + 1:

@@ -96,10 +96,11 @@ def seal(segment):
     """
     if other_threads():
         return cold("repairs").turn(segment)
-    fd, segment.fd, segment.inode = segment.fd, -1, 0
+    number = segment.number  # before a signal handler of the program can open the next one
+    fd, segment.inode, segment.fd = segment.fd, 0, -1
     if fd >= 0:
         os.close(fd)
-    return segment.number
+    return number
 
 
 def is_locked(path):

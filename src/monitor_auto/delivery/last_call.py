@@ -54,7 +54,7 @@ def deliver_at_exit(
     if begun is None and call.is_away():
         return 0
     try:
-        is_going = begun is None or call.deliver_begun(sealed_through)
+        is_going = begun is None or call.deliver_begun()
         if is_going and call.deliver_own(sealed_through, memory_lines, True):
             call.deliver_orphans()
     except (KeyboardInterrupt, SystemExit):
@@ -156,11 +156,11 @@ class Call:
 
         return breaker.is_away(self.directory, self.settings, self.settings.exit_timeout_seconds + 1)
 
-    def deliver_begun(self, sealed_through: int) -> bool:
-        """Settle what boot/express.py has sent: all lines of the only segment. Return whether all of them passed."""
+    def deliver_begun(self) -> bool:
+        """Settle what boot/express.py has sent: all lines of segment 0. Return whether all of them passed."""
         self.sending.is_known_away = False
         # Read whatever the time is: the answer has used it up, or what there is of one has to be told to the others.
-        own = Segment(str(self.directory), self.base, sealed_through)
+        own = Segment(str(self.directory), self.base, 0)
         return self.deliver(self.own_lines([own], [], float("inf")), [])
 
     def deliver_and_release(self, sealed_through: int, memory_lines: list[bytes]) -> bool:

@@ -1,0 +1,71 @@
+"""What a program records while the monitor itself is at work: in a signal handler that runs in the middle of it."""
+
+import pytest
+
+from support.children import Children
+from support.collector import OK, Answer, Collector
+
+HANDLER = """
+    import os, signal
+    from monitor_auto import Monitor
+
+    ids = []
+    signal.signal(signal.SIGUSR1, lambda *_: ids.append(Monitor.event("handler.ran", {"n": len(ids)})))
+
+    def interrupt(name, after):
+        real = getattr(os, name)
+
+        def interrupted(*args, **kwargs):
+            if not after:
+                signal.raise_signal(signal.SIGUSR1)
+            result = real(*args, **kwargs)
+            if after:
+                signal.raise_signal(signal.SIGUSR1)
+            return result
+
+        setattr(os, name, interrupted)
+"""
+
+
+@pytest.mark.parametrize("answer", [OK, Answer(207, b'{"accepted": 1}')], ids=["usual", "unusual"])
+@pytest.mark.parametrize("is_usual", [True, False], ids=["express", "last call"])
+@pytest.mark.parametrize(
+    ("call", "after"), [("lseek", False), ("read", True), ("close", False), ("close", True), ("listdir", True)]
+)
+def test_handler_that_records_during_the_last_call_loses_nothing(
+    call: str, after: bool, is_usual: bool, answer: Answer, children: Children, collector: Collector
+) -> None:
+    """A service that is told to stop gets its signals while it is on its way out."""
+    collector.answer = answer
+    environment = {} if is_usual else {"MONITOR_BATCH_SIZE": "1"}
+    done = children.run(HANDLER + f"    interrupt({call!r}, {after})\n", endpoint=collector.url, env=environment)
+    assert (done.status, done.stderr) == (0, b"")
+    left = [event for event in done.events if event["event_id"] not in {one["event_id"] for one in collector.events()}]
+    found = collector.unique() + left
+    assert "handler.ran" in [event["name"] for event in found]
+    numbers = sorted(int(event["event_id"].rpartition("-")[2]) for event in found)
+    assert numbers == list(range(len(found))), "an event is neither at the collector nor in the spool"
+
+
+def test_what_is_recorded_while_a_module_of_ours_is_being_loaded_is_not_lost(children: Children) -> None:
+    """A handler, or another thread, must not meet half a module."""
+    done = children.run(
+        """
+        import contextlib, sys
+
+        loaded = []
+
+        def hook(name, args):
+            if name == "exec" and args[0].co_filename.endswith("boot/exits.py") and not loaded:
+                loaded.append(args)
+                with contextlib.suppress(SystemExit):
+                    sys.exit(4)
+
+        sys.addaudithook(hook)
+        with contextlib.suppress(SystemExit):
+            sys.exit(3)
+        print(len(loaded))
+        """
+    )
+    assert done.stdout == b"1\n"
+    assert [event["data"]["code"] for event in done.named("session.exit")] == [4, 3]
