@@ -182,3 +182,9 @@ def test_link_in_the_place_of_the_file_is_replaced_not_followed(changeable: Sand
     assert facts(children, "enable", "--endpoint", "local:", python=changeable, bare=True)["changed"]
     assert not site_file_of(changeable).is_symlink()
     assert (children.folder / "precious").read_text(encoding="utf-8") == "precious"
+
+
+def test_empty_spool_directory_is_a_wrong_call(children: Children, tmp_path: Path) -> None:
+    """A shell writes it where a variable is not set."""
+    done = command(children, "enable", "--endpoint", "local:", "--prefix", str(tmp_path), "MONITOR_SPOOL_DIR=")
+    assert (done.status, b"must be a whole path" in done.stderr, b"Traceback" in done.stderr) == (2, True, False)

@@ -342,3 +342,18 @@ def test_command_that_was_started_as_a_session_spares_itself(children: Children,
     assert done.names == ["session.start", "session.exit", "session.end"]
     done = children.run(["python", *flags, "-m", "monitor_auto", "event", "a.b"])
     assert done.names[-3:] == ["session.start", "a.b", "session.end"]
+
+
+def test_no_control_character_of_a_file_reaches_the_terminal(children: Children) -> None:
+    """Whoever can make a program write into the spool must not give orders to the terminal of who looks at it."""
+    children.run("pass", env={"MONITOR_ENDPOINT": "local:"})
+    (segment,) = children.spool.glob("*.jsonl")
+    segment.write_bytes(
+        segment.read_bytes().replace(b'"endpoint":"local:"', b'"endpoint":"http://\\u001b]0;x\\u0007\\u009b"')
+    )
+    done = command(children, "status")
+    assert b"http://\\x1b]0;x\\x07\\x9b" in done.stdout
+    assert not any(byte < 32 for byte in done.stdout.replace(b"\n", b""))
+    event = b'{"name": "\\u001b[2Jname", "type": "metric"}\n'
+    done = command(children, "event", "--stdin", stdin=event)
+    assert (done.status, b"\x1b" in done.stderr) == (2, False)

@@ -98,7 +98,7 @@ def collect(arguments: Any) -> dict[str, str]:
         if not value.isprintable() or value != value.strip().strip("\"'"):
             raise ValueError(f"{name} holds a line break, or begins or ends with a space or quote")
     directory = settings.get("MONITOR_SPOOL_DIR", "/")
-    if not os.path.isabs(directory) and directory[0] != "~":
+    if not os.path.isabs(directory) and directory[:1] != "~":
         raise ValueError(f"MONITOR_SPOOL_DIR must be a whole path, not {directory}")
     problems = make(settings).problems
     if problems:

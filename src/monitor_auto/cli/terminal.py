@@ -1,9 +1,13 @@
-"""How the commands talk: lines of at most 80 columns, colour only where somebody looks, sizes and ages in words."""
+"""How the commands talk: lines of at most 80 columns, colour only where somebody looks, sizes and ages in words.
+
+Guarantees: of what a file, an event or a collector says no control character reaches the terminal.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -11,6 +15,10 @@ from typing import Any, TextIO
 
 COLOURS = {"ok": "32", "warning": "33", "wrong": "31", "bold": "1"}
 MAX_COLUMNS = 80
+_CONTROLS = re.compile(
+    r"\x1b(?!\[(?:0|1|3[1-3])m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""What moves the cursor, hides text or gives orders to a terminal; our own colours pass."""
 
 
 def print_json(value: Any) -> None:
@@ -31,6 +39,7 @@ def coloured(text: str, colour: str) -> str:
 
 def wrapped(text: str, indent: str = "", stream: TextIO | None = None) -> str:
     """Return a paragraph whose further lines are indented. Paths and URLs are never cut."""
+    text = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     width = columns(stream or sys.stdout)
     return textwrap.fill(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
