@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from support.children import Child, Children
 from support.collector import Collector
 from support.commands import command, facts, on_terminal
@@ -137,3 +139,12 @@ def test_nothing_to_purge_is_fine(children: Children) -> None:
 def test_all_and_one_endpoint_contradict_each_other(children: Children) -> None:
     """What was put aside belongs to no endpoint."""
     assert command(children, "purge", "--yes", "--all", "--endpoint", HERE).status == 2
+
+
+@pytest.mark.parametrize("endpoint", ["", " "])
+def test_empty_endpoint_is_not_all_endpoints(endpoint: str, children: Children) -> None:
+    """A shell writes it where a variable is not set."""
+    children.run("pass")
+    done = command(children, "purge", "--yes", "--endpoint", endpoint)
+    assert (done.status, done.stdout) == (2, b"")
+    assert done.names == ["session.start", "session.end"]

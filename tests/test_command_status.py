@@ -357,3 +357,10 @@ def test_no_control_character_of_a_file_reaches_the_terminal(children: Children)
     event = b'{"name": "\\u001b[2Jname", "type": "metric"}\n'
     done = command(children, "event", "--stdin", stdin=event)
     assert (done.status, b"\x1b" in done.stderr) == (2, False)
+
+
+def test_output_that_cannot_be_written_is_told_in_a_sentence(children: Children) -> None:
+    """The disk that the report goes to may be full."""
+    with open("/dev/full", "wb") as full:
+        done = command(children, "status", stdout=full)
+    assert (done.status, b"Traceback" in done.stderr, b"cannot be written" in done.stderr) == (1, False, True)

@@ -3,6 +3,7 @@
 Each command is a short module beside this one, imported when it is called.
 """
 
+import errno
 import os
 import sys
 
@@ -73,6 +74,12 @@ def call(arguments: "Namespace") -> int:
     except BrokenPipeError:
         # Or the interpreter would try again to write what is left, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stderr.write(f"monitor-auto: the output cannot be written: {error.strerror}\n")
         return 1
     return status
 

@@ -60,6 +60,9 @@ def add_arguments(parser: Any) -> None:
 
 def run(arguments: Any) -> int:
     """Run the command. Returns 0 when all was deleted, 1 when not, 2 when nobody can be asked."""
+    if arguments.endpoint is not None and not arguments.endpoint.strip():
+        complain("--endpoint names none; without it purge deletes what waits for all of them.")
+        return 2
     if arguments.endpoint and arguments.all:
         complain("--all is for the whole spool; it cannot go with --endpoint.")
         return 2
