@@ -245,3 +245,24 @@ def test_sub_interpreters_start_nothing(children: Children, module: str, run: st
     assert (done.status, done.stderr) == (0, b"")
     assert done.names == ["session.start", "session.end"]
     assert os.listdir(done.spool)
+
+
+def test_threads_that_load_the_same_part_at_once_share_it(children: Children) -> None:
+    """A part that is loaded twice has two locks: two threads delivered the same events at the same time."""
+    source = """
+        import sys, threading
+        from monitor_auto import boot
+        sys.setswitchinterval(1e-6)
+        names = [name for name in (*boot.COLD, *boot.COLDER) if name not in vars(boot) and name != "teardown"]
+        for name in names:
+            barrier, found = threading.Barrier(8), []
+            def work():
+                barrier.wait()
+                found.append(boot.load(name))
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            assert len(found) == 8 and len(set(map(id, found))) == 1, name
+        print(len(names) > 5)
+    """
+    assert children.run(source).stdout == b"True\n"
