@@ -187,6 +187,20 @@ def test_uncaught_error_is_recorded_when_every_descriptor_is_used(children: Chil
     assert done.names == ["session.start", "work.begun", "error.OSError", "session.end"]
 
 
+def test_first_event_of_all_is_recorded_when_every_descriptor_is_used(children: Children) -> None:
+    """What makes recording fast is a shared object, which takes a descriptor: without one it has to be slower."""
+    source = """
+        import os, resource
+        from monitor_auto import Monitor
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+        Monitor.event("work.done")
+        raise ValueError("late")
+    """
+    done = children.twin(source)
+    assert done.status == 1
+    assert done.names == ["session.start", "work.done", "error.ValueError", "session.end"]
+
+
 def test_program_without_a_free_descriptor_records_from_its_start(children: Children) -> None:
     """Where the limit leaves no number free at the start, memory has to do until one is."""
     source = """

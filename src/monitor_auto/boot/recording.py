@@ -106,7 +106,11 @@ def forget_keys():
 
 def make_flat_encoder():
     """Return `_json`'s C encoder for one call without the json package (8 ms to import), or one that always refuses."""
-    module = stdlib.load("_json")
+    try:
+        module = stdlib.load("_json")
+    except (ImportError, OSError, MemoryError) as error:  # a shared object takes a descriptor and memory
+        encode.let_through(error)
+        module = None
     if module is None or not hasattr(module, "make_encoder"):
         return _refuse
     return module.make_encoder(None, _refuse, module.encode_basestring, None, ":", ",", False, False, False)
