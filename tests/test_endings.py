@@ -174,3 +174,24 @@ def test_exit_that_was_caught_is_told_from_one_that_was_not(
     (end,) = done.named("session.end")
     assert end["data"]["reason"] == reason
     assert end["data"].get("exit_code") == (status or None)
+
+
+@pytest.mark.parametrize("last", ["", "sys.exit(3)"])
+def test_variables_die_after_sys_exit_as_they_do_without_the_monitor(children: Children, last: str) -> None:
+    """What a program cleans up in `__del__` must be cleaned up, also when sys.exit was called somewhere before."""
+    source = """
+        import sys
+        class Loud:
+            def __init__(self, name):
+                self.name = name
+            def __del__(self):
+                print("gone", self.name, flush=True)
+                sys.exit(5)
+        short = Loud("short")
+        del short
+        ring = Loud("ring")
+        ring.ring = ring
+        left = Loud("left")
+    """
+    done = children.twin(source + " " * 4 + last)
+    assert sorted(done.stdout.splitlines()) == [b"gone left", b"gone ring", b"gone short"]

@@ -42,6 +42,7 @@ def end(reason, exit_code, **more):
     if session is None or session.is_ended:
         return False
     session.is_ended = True
+    session.outermost = None
     recorder.segment.next_try = 0.0  # the last chance for lines that no disk has taken
     recorder.record_facts("session.end", {**end_facts(session, reason, exit_code), **more})
     return True

@@ -10,7 +10,8 @@ from . import cold, patches, recorder, redact
 from .endings import end
 from .recorder import ERROR, LIFECYCLE
 
-outermost = None
+MAIN_FRAMES = ("<module>", "_run_module_as_main")
+"""The outermost functions of scripts and -c, and of -m, zipapps and folders (runpy.py)."""
 
 
 def on_exit_call(args, kwargs):
@@ -23,7 +24,7 @@ def on_exit_call(args, kwargs):
     is_main = get_ident() == session.main_thread
     frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
     # `python -i` goes on to its prompt when a script calls sys.exit; that one it leaves. C calls exit functions.
-    if is_main and frame is not None and (hasattr(sys, "ps1") or not sys.flags.inspect):
+    if is_main and frame is not None and (hasattr(sys, "ps1") or not sys.flags.inspect) and not session.is_ended:
         session.has_exited, session.exit_code = True, code
         keep_outermost(frame)
     facts = {"code": code, "thread": thread_name(is_main)}
@@ -41,15 +42,20 @@ def on_exit_call(args, kwargs):
 
 
 def keep_outermost(frame):
-    """Remember the frame of the main program: when all is over it shows whether the exit was caught."""
-    global outermost
+    """Remember the frame of the main program: when all is over it shows whether the exit was caught.
+
+    Only until the end is written: a frame keeps its variables alive, whose `__del__` would not run. That of a function
+    which C has called (an exit function, a `__del__`) is not kept at all: its variables are to go when it returns.
+    """
     while frame.f_back is not None:
         frame = frame.f_back
-    outermost = frame
+    if frame.f_code.co_name in MAIN_FRAMES:
+        recorder.session.outermost = frame
 
 
 def has_returned():
     """True when the main program came to its end after sys.exit, which it must have caught, False when it was left."""
+    outermost = recorder.session.outermost
     if outermost is None:
         return False
     returns = [compile("0", "", mode).co_code[-2] for mode in ("exec", "eval")]  # two opcodes in 3.12 and 3.13

@@ -28,7 +28,7 @@ def make(settings, parent, start_method):
     session.app = settings.app
     session.app_version = settings.app_version
     session.main_thread = get_ident()
-    session.exit_code = session.uncaught = None
+    session.exit_code = session.uncaught = session.outermost = None
     session.has_exited = session.is_ended = False
     describe(session, settings)
     return session
