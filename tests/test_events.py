@@ -253,6 +253,7 @@ def test_events_after_our_own_end_are_left_to_the_next_process(
     assert {"late.atexit", "late.del"} <= {*first.names, *collector.names()}
     children.run("pass", endpoint=collector.url)
     assert {"late.atexit", "late.del"} <= set(collector.names())
+    assert "session.lost" not in collector.names()
 
 
 def test_events_of_an_atexit_function_of_the_program_are_delivered_with_the_rest(

@@ -252,3 +252,13 @@ def test_jupyter_kernel_records_its_cells_errors_once(children: Children, notebo
     starts = {event["session"]["id"]: event for event in done.named("session.start")}
     owner = {event["session"]["id"] for event in done.events if event["type"] == "error"}
     assert len(owner) == 1 and "ipykernel" in str(starts[owner.pop()]["data"]["argv"])
+
+
+def test_script_that_had_a_prompt_can_still_end_by_an_exception(children: Children) -> None:
+    """code.interact leaves sys.ps1 behind; what comes after it is a program like any other."""
+    source = "import code\ncode.interact(banner='', exitmsg='')\nraise LookupError('gone')\n"
+    done = children.twin(source, stdin=b"1 + 1\n")
+    assert done.status == 1
+    (end,) = done.named("session.end")
+    assert (end["data"]["reason"], end["data"]["exit_code"]) == ("exception", 1)
+    assert done.named("error.LookupError")[0]["data"]["level"] == "fatal"

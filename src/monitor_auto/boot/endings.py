@@ -42,7 +42,8 @@ def end(reason, exit_code, **more):
     if session is None or session.is_ended:
         return False
     session.is_ended = True
-    session.outermost = None
+    if reason != "exec":  # which may fail
+        session.outermost = None
     recorder.segment.next_try = 0.0  # the last chance for lines that no disk has taken
     recorder.record_facts("session.end", {**end_facts(session, reason, exit_code), **more})
     return True
@@ -53,6 +54,7 @@ def on_atexit():
     session, settings = recorder.session, recorder.settings
     if session is None or session.pid != os.getpid():
         return
+    guard.call("segment check", recorder.segment.check)  # its number may be the program's by now
     guard.call("end", end_normally)
     if settings.exit_timeout_seconds and settings.scheme != "local":
         guard.late("handover", "deliver")

@@ -122,8 +122,8 @@ def resume():
 
 
 def is_interactive():
-    """True at a prompt, also after `-i`: there an exception ends nothing."""
-    return bool(sys.flags.interactive or hasattr(sys, "ps1"))
+    """True at a prompt, also after `-i`: there an exception ends nothing. A script that had one keeps sys.ps1."""
+    return bool(sys.flags.interactive or (hasattr(sys, "ps1") and not recorder.session.is_script))
 
 
 def on_uncaught(*args):

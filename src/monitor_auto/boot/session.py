@@ -2,8 +2,8 @@
 
 import os
 import sys
-import time
 from _thread import get_ident
+from time import monotonic, time  # the program may replace those of the module
 
 from . import cold, redact
 from .formats import flat_object, timestamp, uuid7
@@ -21,8 +21,8 @@ def make(settings, parent, start_method):
         session.trace_id = inherited and cold("inherited").trace_of(inherited) or os.urandom(16).hex()
     session.span_id = os.urandom(8).hex()
     session.pid = os.getpid()
-    session.started = timestamp(time.time())
-    session.started_monotonic = time.monotonic()
+    session.started = timestamp(time())
+    session.started_monotonic = monotonic()
     session.start_method = start_method
     session.program, session.is_script = program_name(sys.orig_argv)
     session.app = settings.app
@@ -68,7 +68,7 @@ def start_facts(session, settings):
 
 def end_facts(session, reason, exit_code):
     """Return the data of `session.end`."""
-    facts = {"reason": reason, "duration_ms": round((time.monotonic() - session.started_monotonic) * 1000, 3)}
+    facts = {"reason": reason, "duration_ms": round((monotonic() - session.started_monotonic) * 1000, 3)}
     if exit_code is not None:
         facts["exit_code"] = exit_code
     times = os.times()

@@ -120,7 +120,7 @@ class Segment:
         inode = os.fstat(fd).st_ino
         try:
             write_all(fd, self.header(inode, number))
-        except OSError:  # a full disk still gives names away
+        except BaseException:  # a full disk still gives names away; a signal handler of the program may raise here
             os.close(fd)
             os.unlink(name + str(number) + ".jsonl")
             raise
@@ -137,11 +137,12 @@ class Segment:
         endpoint = self.settings.endpoint.partition("?")[0]  # a query may hold a key
         return (
             '{"monitor_auto_segment":%d,"endpoint":%s,"session":"%s","parent":%s,"tree":"%s","number":%d,"inode":%d,'
-            '"machine":%s,"boot":%s,"pid":%d,"started":"%s"}\n'
+            '"machine":%s,"boot":%s,"pid":%d%s,"started":"%s"}\n'
             % (
                 SEGMENT_FORMAT, quote(endpoint), session.id, '"%s"' % session.parent if session.parent else "null",
                 session.tree, number, inode, quote(_one_line("/etc/machine-id")),
-                quote(_one_line("/proc/sys/kernel/random/boot_id")), session.pid, session.started,
+                quote(_one_line("/proc/sys/kernel/random/boot_id")), session.pid,
+                ',"ended":true' if session.is_ended else "", session.started,
             )
         ).encode()  # fmt: skip
 

@@ -69,7 +69,8 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
     try:
         header, _ = read_header(descriptor)
         claim.check(header, facts, segment.number)
-        remains.has_end = b',"merged":' in header or has_end(descriptor, remains.has_end)
+        is_ended = b',"merged":' in header or b',"ended":true' in header
+        remains.has_end = is_ended or has_end(descriptor, remains.has_end)
         remains.header, remains.target, remains.last_write = header, segment, facts.st_mtime
         tail = tail_of(descriptor, facts.st_size)
         remains.last_line = last_event(tail) or remains.last_line
