@@ -20,6 +20,9 @@ def on_exit_call(args, kwargs):
         return
     status = args[0] if args else None
     code = exit_code_of(status)
+    if recorder.wake is not None:  # an exec has failed: the session goes on
+        wake, recorder.wake = recorder.wake, None
+        wake()
     session = recorder.session
     is_main = get_ident() == session.main_thread
     frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
