@@ -54,6 +54,6 @@ def flat_object(facts):
             kind = type(value)
             text = quote(value) if kind is str else repr(value)
             if kind is list:
-                text = "[" + ",".join([quote(item) for item in value]) + "]"
+                text = "[" + ",".join(map(quote, value)) + "]"
             parts.append('"' + name + '":' + text)
     return "{" + ",".join(parts) + "}"

@@ -21,9 +21,11 @@ def replace(owner, name, monitored):
 
 def disguise(monitored, real):
     """Give our function the name, module, documentation and signature of the real one."""
-    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-        if hasattr(real, name):
-            setattr(monitored, name, getattr(real, name))
+    try:
+        monitored.__name__, monitored.__qualname__ = real.__name__, real.__qualname__
+        monitored.__doc__, monitored.__module__ = real.__doc__, real.__module__
+    except AttributeError:  # a callable object that another tool has put there
+        pass
     monitored.__wrapped__ = real  # inspect.signature looks there
     return monitored
 

@@ -81,14 +81,17 @@ def end_facts(session, reason, exit_code):
 def command_line(arguments, how):
     """Return a command line that may be recorded. Most hold no option that could be a secret's: those are done here."""
     has_code = arguments[1:2] == ["-c"]
-    rest = arguments[3:] if has_code or arguments[1:2] == ["-m"] else arguments[1:]
-    if (
-        how != "scrubbed"
-        or len(arguments) > 20
-        or any(text[:1] == "-" or "=" in text or len(text) > 1000 for text in rest)
-    ):
-        return cold("cleaning").clean_arguments(arguments, how)
-    return [redact.tidy(text) if index != 2 or not has_code else "[code]" for index, text in enumerate(arguments)]
+    first = 3 if has_code or arguments[1:2] == ["-m"] else 1
+    cleaned = []
+    if how == "scrubbed" and len(arguments) <= 20:
+        for text in arguments:
+            place = len(cleaned)
+            if place >= first and (text[:1] == "-" or "=" in text or len(text) > 1000):
+                break
+            cleaned.append("[code]" if has_code and place == 2 else redact.tidy(text))
+        else:
+            return cleaned
+    return cold("cleaning").clean_arguments(arguments, how)
 
 
 def program_name(arguments):

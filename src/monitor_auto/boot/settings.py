@@ -70,10 +70,14 @@ def read_settings(environ, prefix):
 
 def monitor_values(environ):
     """Return the `MONITOR_*` variables. The environment of a CI job is large, and `os.environ` decodes every name."""
-    raw = getattr(environ, "_data", None)  # bytes on POSIX, 3.10 to 3.15
-    if raw is None or os.name != "posix":
-        return {name: environ[name] for name in environ if name[:8] == "MONITOR_"}
-    return {os.fsdecode(name): os.fsdecode(raw[name]) for name in raw if name[:8] == b"MONITOR_"}
+    raw = getattr(environ, "_data", None) if os.name == "posix" else None  # bytes, 3.10 to 3.15
+    names, prefix = (environ, "MONITOR_") if raw is None else (raw, b"MONITOR_")
+    values = {}
+    for name in names:
+        if name[:8] == prefix:
+            name = os.fsdecode(name)
+            values[name] = environ[name]
+    return values
 
 
 def endpoint_parts(text):

@@ -42,8 +42,11 @@ def install(given_settings):
     """
     global settings
     settings = given_settings
-    names = [getattr(finder, "__name__", "") for finder in sys.meta_path]
-    place = names.index("PathFinder") if "PathFinder" in names else 0
+    place = 0
+    for index, finder in enumerate(sys.meta_path):
+        if getattr(finder, "__name__", "") == "PathFinder":
+            place = index
+            break
     sys.meta_path.insert(place, sys.modules[__name__])
     for name in list(waiting):
         if name in sys.modules:
