@@ -6,6 +6,7 @@ from bench.fleets import fleet, flush_orphans
 from bench.rows import Limit, Row
 from bench.starts import (
     CHILD,
+    EXIT,
     PASS,
     PIP,
     company,
@@ -26,6 +27,7 @@ ROWS = (
     Row("off", "python -c pass, instructions, off / bare", (Limit(1.025, RATIO),), ratio_off),
     Row("import-json", "import json, instructions, on - bare", (Limit(7, "{:.2f} M"),), difference_json),
     Row("on", "python -c pass, instructions, on / bare", (Limit(1.2, RATIO),), make_ratio_on(PASS)),
+    Row("sys-exit", "sys.exit(0), instructions, on / bare", (Limit(1.2, RATIO),), make_ratio_on(EXIT)),
     Row("child", "subprocess.run, instructions, on / bare", (Limit(1.08, RATIO),), make_ratio_on(CHILD)),
     Row("pip", "pip --version, instructions, on / bare", (Limit(1.02, RATIO),), make_ratio_on(PIP)),
     Row("modules", "modules at the first line, not ours", (Limit(0, "{} foreign"),), foreign_modules),

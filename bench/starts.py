@@ -16,6 +16,7 @@ from bench.verdicts import Failed, Skipped
 
 PASS = ("-c", "pass")
 JSON = ("-c", "import json")
+EXIT = ("-c", "import sys; sys.exit(0)")
 CHILD = ("-c", 'import subprocess; subprocess.run(["true"])')
 PIP = ("-m", "pip", "--version")
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
