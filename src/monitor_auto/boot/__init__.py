@@ -34,7 +34,7 @@ COLD = (
     "stdlib",
     "forked",
 )
-COLDER = ("arrivals", "express", "handover", "inherited", "parsing", "teardown", "terminating", "undoing")
+COLDER = ("arrivals", "express", "handover", "inherited", "loops", "parsing", "teardown", "terminating", "undoing")
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
 _is_started = _is_starting = False

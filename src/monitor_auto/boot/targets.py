@@ -11,8 +11,12 @@ import sys
 
 from .guard import late
 
-STDLIB = {"code": "monitor_auto.hooks.prompt:install"}
-"""Of the standard library: patched without wrapt."""
+STDLIB = {
+    "code": "monitor_auto.hooks.prompt:install",
+    "asyncio.base_events": "monitor_auto.boot.loops:install",
+    "uvloop": "monitor_auto.boot.loops:install_uvloop",
+}
+"""What shows how programs end: always wanted, and patched without wrapt. Of the standard library but uvloop, a loop."""
 
 THIRD_PARTY = {
     "httpx": "monitor_auto.hooks.httpx:install",
