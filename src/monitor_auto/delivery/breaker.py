@@ -38,7 +38,7 @@ def is_away(directory: str, settings: "Any", probe_seconds: float) -> bool:
     """
     until, failures, config, record = read(directory, settings)
     now = time.time()
-    longest = max(LONGEST_SECONDS * (1 + _JITTER), MAX_RETRY_AFTER_SECONDS)
+    longest = max(LONGEST_SECONDS, MAX_RETRY_AFTER_SECONDS) * (1 + _JITTER)
     if not failures or until > now + longest + probe_seconds:  # none, or the clock was set back
         return False
     if config != fingerprint(settings):
@@ -78,9 +78,7 @@ def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
 def note_failure(
     directory: str, settings: "Any", status: int, error: str, is_misplaced: bool, retry_after_seconds: float
 ) -> None:
-    """Tell the others not to wait for this endpoint: twice as long as the last time, jittered; as long as it has asked
-    for, if it has. Raises OSError.
-    """
+    """Tell the others not to wait for this endpoint for a while. Raises OSError."""
     from monitor_auto.boot import encode
 
     until, failures, config, _ = read(directory, settings)
@@ -88,9 +86,16 @@ def note_failure(
     record = b"%d," % status + b'"error":' + encode.encode(error).encode() + b"}\n"
     if failures and until > now + FIRST_SECONDS * (1 + _JITTER) and config == fingerprint(settings):
         return
-    seconds = MISPLACED_SECONDS if is_misplaced else min(FIRST_SECONDS * 2 ** min(failures, 16), LONGEST_SECONDS)
-    seconds = max(seconds * (1 - _JITTER + 2 * _JITTER * os.urandom(1)[0] / 255), retry_after_seconds)
+    seconds = pause_seconds(failures, is_misplaced, retry_after_seconds, os.urandom(1)[0] / 255)
     _write(directory, settings, now + seconds, failures + 1, record)
+
+
+def pause_seconds(failures: int, is_misplaced: bool, retry_after_seconds: float, chance: float) -> float:
+    """Return how long to leave an endpoint alone that has failed again, after so many `failures` before: twice as long
+    as the last time, or what it has asked for, if that is longer. `chance` (0 to 1) spreads those that fail together.
+    """
+    seconds = MISPLACED_SECONDS if is_misplaced else min(FIRST_SECONDS * 2 ** min(failures, 16), LONGEST_SECONDS)
+    return max(seconds * (1 - _JITTER + 2 * _JITTER * chance), retry_after_seconds * (1 + _JITTER * chance))
 
 
 def note_success(directory: str, key: str) -> None:
