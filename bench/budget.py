@@ -1,7 +1,7 @@
 """Data: every row of the budget that applies so far, in its order. A new row is an entry here and a function."""
 
 from bench.calls import dormant_event, error, event, http_call
-from bench.exits import answering, https, make_away
+from bench.exits import answering, https, make_away, proxied
 from bench.fleets import fleet, flush_orphans
 from bench.rows import Limit, Row
 from bench.starts import (
@@ -44,10 +44,14 @@ ROWS = (
     Row("error", "Monitor.error, ten frames", (Limit(80, "{:.1f} µs"),), error),
     Row("exit", "exit, collector answering, on - spool only", (Limit(5, MS),), answering),
     Row("exit-https", "exit, https by a name, on - spool only", (Limit(60, MS),), https),
+    # No row of the budget: the helper imports httpx, which knows all rules about proxies.
+    Row("exit-proxy", "exit, through a proxy, on - spool only", (Limit(250, MS),), proxied),
     Row("exit-refuse", "exit, collector refusing", AWAY, make_away("refuse")),
     Row("exit-black-hole", "exit, collector never answering", AWAY, make_away("black-hole")),
     Row("exit-drip", "exit, collector dripping 1 byte/s", AWAY, make_away("drip")),
     Row("exit-unresolvable", "exit, collector's name unresolvable", AWAY, make_away("unresolvable")),
+    Row("exit-handshake", "exit, TLS handshake never answered", AWAY, make_away("handshake")),
+    Row("exit-proxy-hangs", "exit, proxy never answering", AWAY, make_away("proxy")),
     Row("http-call", "one httpx call, on - bare", (Limit(15, "{:.1f} µs"),), http_call),
     Row("flush", "monitor-auto flush, 100,000 events", (Limit(10, "{:.2f} s"),), flush_orphans),
     Row("fleet", "200 scripts, two at a time, on / bare", (Limit(1.2, RATIO), Limit(0, "{} missing")), fleet),

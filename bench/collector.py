@@ -2,7 +2,9 @@
 
 Modes: `answer`; `refuse` (nobody listens), `black-hole` (takes everything, never answers), `drip` (one byte a second).
 Prints its port. Each line on standard input is answered by what has come so far, as JSON; the end of it ends us.
-Bodies are read only when somebody asks, so that the answer to a batch waits for nothing.
+Bodies are read only when somebody asks, so that the answer to a batch waits for nothing. And since a collector usually
+runs on a machine of its own, it has to take little of the processors that are measured: plain connections are answered
+without asyncio, which took 0.6 ms for each.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import asyncio
 import gzip
 import json
 import re
+import select
 import socket
 import ssl
 import sys
+import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -26,12 +31,19 @@ class Received:
 
     def __init__(self) -> None:
         self.connections = 0
+        self.cpu_at_start = time.process_time()
         self.bodies: list[bytes] = []
 
     def counts(self) -> dict[str, Any]:
-        """Count the events by name, each event_id once."""
+        """Count the events by name, each event_id once; `cpu` are the seconds that answering took."""
+        used = time.process_time() - self.cpu_at_start  # before the bodies are read, which nobody waits for
         names = {event["event_id"]: event["name"] for body in self.bodies for event in events(body)}
-        return {"connections": self.connections, "requests": len(self.bodies), "names": Counter(names.values())}
+        return {
+            "connections": self.connections,
+            "requests": len(self.bodies),
+            "names": Counter(names.values()),
+            "cpu": used,
+        }
 
 
 def events(body: bytes) -> list[dict[str, Any]]:
@@ -71,6 +83,60 @@ async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recei
         await asyncio.sleep(1)
 
 
+class PlainServer:
+    """Answers requests on plain connections as they come, in one thread and in any order."""
+
+    def __init__(self, received: Received, listener: socket.socket) -> None:
+        self.received = received
+        self.held: dict[int, bytes] = {}
+        self.connections: dict[int, socket.socket] = {}
+        self.listener = listener
+        self.poll = select.epoll()
+
+    def serve(self) -> None:
+        """Serve for as long as this process lives."""
+        self.listener.listen(256)
+        self.poll.register(self.listener, select.EPOLLIN)
+        while True:
+            for number, _ in self.poll.poll():
+                if number == self.listener.fileno():
+                    self.accept()
+                else:
+                    self.read(number)
+
+    def accept(self) -> None:
+        """Take a connection; mostly its request is there already."""
+        connection, _ = self.listener.accept()
+        self.received.connections += 1
+        number = connection.fileno()
+        self.connections[number], self.held[number] = connection, b""
+        self.poll.register(number, select.EPOLLIN)
+
+    def read(self, number: int) -> None:
+        """Take what has come on a connection, and answer what is complete of it."""
+        try:
+            piece = self.connections[number].recv(1 << 20)
+        except ConnectionError:
+            piece = b""
+        if not piece:
+            del self.held[number]
+            self.connections.pop(number).close()  # which takes it out of the poll, too
+            return
+        self.held[number] += piece
+        while (end := whole_request(self.held[number])) is not None:
+            request, self.held[number] = self.held[number][:end], self.held[number][end:]
+            self.received.bodies.append(request.partition(b"\r\n\r\n")[2])
+            self.connections[number].sendall(ANSWER)
+
+
+def whole_request(data: bytes) -> int | None:
+    """Return where the first request ends; None while some of it is missing."""
+    begin = data.find(b"\r\n\r\n") + 4
+    length = LENGTH.search(data, 0, begin) if begin > 3 else None
+    end = begin + (int(length[1]) if length else 0)
+    return end if begin > 3 and len(data) >= end else None
+
+
 BEHAVIOURS = {"answer": answer, "black-hole": black_hole, "drip": drip}
 
 
@@ -105,6 +171,9 @@ def main(words: list[str]) -> None:
     listener.bind(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     if mode == "refuse":  # the port stays ours, so that nobody else answers there
+        report(received)
+    elif mode == "answer" and tls is None and hasattr(select, "epoll"):
+        threading.Thread(target=PlainServer(received, listener).serve, daemon=True).start()
         report(received)
     else:
         asyncio.run(serve(mode, received, listener, tls))

@@ -32,12 +32,24 @@ def https(lab: Lab) -> Measured:
         return added_by_delivery(lab, collector, trust, lab.times(31, 9), NotYet)
 
 
+def proxied(lab: Lab) -> Measured:
+    """Through a proxy, which is asked for a name that nobody here can look up."""
+    with running_collector("answer") as proxy:
+        return added_by_delivery(lab, proxy, {**behind(proxy.url), "MONITOR_ENDPOINT": UNRESOLVABLE}, lab.times(31, 9))
+
+
+def behind(url: str) -> dict[str, str]:
+    """Return the settings of a program whose way out is a proxy."""
+    return {"http_proxy": url.removesuffix("/v1/events"), "no_proxy": ""}
+
+
 def added_by_delivery(
-    lab: Lab, collector: Collector, settings: dict[str, str], times: int, silence: type[NoResult]
+    lab: Lab, collector: Collector, settings: dict[str, str], times: int, silence: type[NoResult] = Failed
 ) -> Measured:
     """Compare whole processes that deliver to those that only spool; raise `silence` where nothing arrives."""
-    spooling = lab.on(MONITOR_ENDPOINT=collector.url, **settings)
-    delivering = lab.on(MONITOR_ENDPOINT=collector.url, **settings, **DELIVERING)
+    settings = {"MONITOR_ENDPOINT": collector.url, **settings}
+    spooling = lab.on(**settings)
+    delivering = lab.on(**settings, **DELIVERING)
     spooling.run(*PASS)
     delivering.run(*PASS)
     if not collector.counts()["names"]:
@@ -50,11 +62,11 @@ def added_by_delivery(
 
 
 def make_away(mode: str) -> Callable[[Lab], Measured]:
-    """Return the measurement of a collector that takes nothing: `mode` of bench/collector.py, or `unresolvable`."""
+    """Return the measurement of a collector that takes nothing: see `endpoint`."""
 
     def away(lab: Lab) -> Measured:
-        with endpoint(mode) as url:
-            rounds = [away_once(lab, url) for _ in range(lab.times(3, 1))]
+        with endpoint(mode) as settings:
+            rounds = [away_once(lab, settings) for _ in range(lab.times(3, 1))]
         pairs = [pair for _, later in rounds for pair in later]
         first = max(seconds for seconds, _ in rounds)
         return Measured((first, median_difference(pairs) * MILLISECONDS), explain(pairs, "the others"))
@@ -62,10 +74,10 @@ def make_away(mode: str) -> Callable[[Lab], Measured]:
     return away
 
 
-def away_once(lab: Lab, url: str) -> tuple[float, list[tuple[float, float]]]:
+def away_once(lab: Lab, settings: dict[str, str]) -> tuple[float, list[tuple[float, float]]]:
     """Return how long the first process took, and pairs of (spool only, another one) that came after it."""
-    spooling = lab.on(MONITOR_ENDPOINT=url)
-    trying = lab.on(MONITOR_ENDPOINT=url, **DELIVERING)
+    spooling = lab.on(**settings)
+    trying = lab.on(**settings, **DELIVERING)
     spooling.run(*PASS)
     first = trying.seconds(*PASS)
     if not trying.files("*.away"):
@@ -80,13 +92,18 @@ def away_once(lab: Lab, url: str) -> tuple[float, list[tuple[float, float]]]:
 
 
 @contextmanager
-def endpoint(mode: str) -> Iterator[str]:
-    """Provide the URL of a collector that takes nothing."""
+def endpoint(mode: str) -> Iterator[dict[str, str]]:
+    """Provide the settings of a program whose events nobody takes: `unresolvable` (a name that there is not),
+    `handshake` (TLS is never answered), `proxy` (nor is the request to a proxy), or a mode of bench/collector.py.
+    """
     if mode == "unresolvable":
-        yield UNRESOLVABLE
+        yield {"MONITOR_ENDPOINT": UNRESOLVABLE}
         return
-    with running_collector(mode) as collector:
-        yield collector.url
+    with running_collector("black-hole" if mode in ("handshake", "proxy") else mode) as collector:
+        if mode == "proxy":
+            yield {**behind(collector.url), "MONITOR_ENDPOINT": UNRESOLVABLE}
+        else:
+            yield {"MONITOR_ENDPOINT": collector.url.replace("http:", "https:" if mode == "handshake" else "http:")}
 
 
 def explain(pairs: list[tuple[float, float]], who: str) -> str:

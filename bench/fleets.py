@@ -54,7 +54,8 @@ def fleet(lab: Lab) -> Measured:
         # One more has warmed up.
         missing += sum(SCRIPTS + 1 - counts["names"].get(name, 0) for name in EVENTS_OF_A_SCRIPT)
         details = (
-            f"{bare:.2f} s bare, {on:.2f} s on; CPU {bare_cpu:.2f} s, {on_cpu:.2f} s; {counts['requests']} requests"
+            f"{bare:.2f} s bare, {on:.2f} s on; CPU {bare_cpu:.2f} s, {on_cpu:.2f} s; "
+            f"{counts['requests']} requests, CPU of the collector {counts['cpu']:.2f} s"
         )
     return Measured((median(ratios), missing), details)
 

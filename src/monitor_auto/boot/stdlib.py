@@ -45,12 +45,25 @@ def _load_aside(name):
 
     if name in sys.builtin_module_names:
         return __import__(name)
-    spec = external.PathFinder.find_spec(name, own_folders())
-    if spec is None or not isinstance(spec.loader, external.ExtensionFileLoader):
+    path = _extension_file(name)
+    if path is None:
         return None
-    module = importlib.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = external.ExtensionFileLoader(name, path)
+    module = importlib.module_from_spec(external.spec_from_file_location(name, path, loader=loader))
+    loader.exec_module(module)
     return module
+
+
+def _extension_file(name):
+    """Return the file of an extension module. A finder would list the folder first: 0.14 ms (3.11)."""
+    import _imp
+
+    for folder in own_folders():
+        for suffix in _imp.extension_suffixes():
+            path = folder + "/" + name + suffix
+            if os.access(path, os.R_OK):
+                return path
+    return None
 
 
 def shadowed(libraries=()):
