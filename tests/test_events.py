@@ -113,7 +113,7 @@ HANDLER = """
 
 def test_signal_handler_may_record_while_the_program_does(children: Children) -> None:
     """A handler runs between any two instructions, of ours too; a lock there would hang the program for ever."""
-    done = children.twin(HANDLER, timeout=120)
+    done = children.twin(HANDLER, timeout=120, env={"MONITOR_RATE_LIMIT": "0"})
     assert (done.status, done.stderr) == (0, b"")
     count, steps = map(int, (children.folder / "cwd" / "count").read_text().split())
     assert count >= 500

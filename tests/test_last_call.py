@@ -465,7 +465,7 @@ def test_daemon_threads_that_still_record_lose_nothing(children: Children, colle
             threading.Thread(target=work, args=(thread,), daemon=True).start()
         begun.wait()
     """
-    env = {"MONITOR_BATCH_SIZE": "1000"}
+    env = {"MONITOR_BATCH_SIZE": "1000", "MONITOR_RATE_LIMIT": "0"}
     collector.max_batch = 1000
     done = children.run(source, endpoint=collector.url, env=env)
     children.run("pass", endpoint=collector.url, env=env)

@@ -16,6 +16,7 @@ from .boot.recorder import ERROR, EVENT, METRIC
 from .boot.session import describe
 from .boot.settings import OFF, SITE_FILE, endpoint_parts
 
+OURS = ("monitor_auto", "monitor_auto.boot")
 CO_COROUTINE = 0x80
 """Of `code.co_flags`: inspect.CO_COROUTINE, 3.10 to 3.15."""
 
@@ -287,11 +288,31 @@ def _record_error(error: Any, data: Any) -> str | None:
     if not issubclass(type(error), BaseException):
         text = encode.plain(error) if issubclass(type(error), str) else encode.safe_repr(error)
         own = {"message": text, "source": "manual", "level": "error"}
-        return recorder.record(ERROR, "error.message", _joined(own, data))
+        repeated = boot.cold("limits").admit_error("error.message", _caller())
+        return _record_admitted("error.message", repeated, own, data)
     if not errors.first_time(error):
         return None
-    own = errors.describe(error, "manual", "error")
-    return recorder.record(ERROR, "error." + encode.class_name(error), _joined(own, data))
+    name = "error." + encode.class_name(error)
+    repeated = errors.admit(error, name)
+    own = {} if repeated is None else errors.describe(error, "manual", "error")
+    return _record_admitted(name, repeated, own, data)
+
+
+def _record_admitted(name: str, repeated: int | None, own: dict[str, Any], data: Any) -> str | None:
+    """Record an error, unless it was one too many of its kind; with how many were left out before it."""
+    if repeated is None:
+        return None
+    if repeated:
+        own["repeated"] = repeated
+    return recorder.record(ERROR, name, _joined(own, data))
+
+
+def _caller() -> tuple[str, int] | None:
+    """Return the file and line of the program that has called us."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__package__") in OURS:
+        frame = frame.f_back  # type: ignore[assignment]
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
 
 
 def _record_metric(name: Any, value: Any, data: Any) -> str | None:

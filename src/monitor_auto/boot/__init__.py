@@ -29,12 +29,16 @@ COLD = (
     "errors",
     "exits",
     "recording",
+    "limits",
     "repairs",
     "faulthandling",
     "stdlib",
     "forked",
 )
-COLDER = ("arrivals", "express", "handover", "inherited", "loops", "parsing", "teardown", "terminating", "undoing")
+COLDER = (
+    "arrivals", "express", "handover", "inherited", "loops", "parsing", "sampling", "selfreport", "teardown",
+    "terminating", "undoing",
+)  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
 _is_started = _is_starting = False

@@ -44,6 +44,8 @@ def end(reason, exit_code, **more):
     session.is_ended = True
     if reason != "exec":  # which may fail
         session.outermost = None
+    if recorder.has_report:
+        guard.late("selfreport", "record", True)
     recorder.segment.next_try = 0.0  # the last chance for lines that no disk has taken
     recorder.record_facts("session.end", {**end_facts(session, reason, exit_code), **more})
     return True

@@ -5,7 +5,7 @@ Guarantees: nothing of the exception is changed; code of its class (`__str__`, a
 Texts are redacted piece by piece: a message whole, the path of a file once.
 """
 
-from . import cleaning, encode
+from . import cleaning, cold, encode
 
 try:
     from _weakref import ref
@@ -154,6 +154,12 @@ def _frames(trace, indent):
     if total > len(lines):
         lines.insert(MAX_FRAMES, "%s  … %d frames" % (indent, total - len(lines)))
     return lines
+
+
+def admit(error, name):
+    """Return how many errors like it were left out before this one; None when this one is to be left out, too."""
+    limits = cold("limits")
+    return limits.admit_error(name, limits.place_of(_trace_of(error)))
 
 
 def first_time(error):

@@ -174,9 +174,11 @@ def record_error(error, level, more):
     """Record an exception once, however many hooks see it."""
     errors = cold("errors")
     if errors.first_time(error):
-        recorder.record(
-            ERROR, "error." + cold("encode").class_name(error), {**errors.describe(error, "auto", level), **more}
-        )
+        name = "error." + cold("encode").class_name(error)
+        repeated = 0 if level == "fatal" else errors.admit(error, name)
+        if repeated is not None:
+            more = {**more, "repeated": repeated} if repeated else more
+            recorder.record(ERROR, name, {**errors.describe(error, "auto", level), **more})
 
 
 def on_unraisable(*args):

@@ -20,7 +20,11 @@ def become_child(settings, lineage, frame):
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
         recorder.segment.start(None)
-    handover = vars(sys.modules[__package__]).get("handover")  # if it is loaded
+    loaded = vars(sys.modules[__package__])
+    for name in ("limits", "sampling", "selfreport"):  # those that the parent has needed
+        if name in loaded:
+            loaded[name].reset()
+    handover = loaded.get("handover")  # if it is loaded
     if handover is not None:
         handover.flushing = allocate_lock()  # a thread of the parent may have held it
 

@@ -2,10 +2,16 @@
 
 import os
 
-from . import cleaning, notes
+from . import cleaning, cold, notes
 from .settings import IS_ELEVATED
 
+BURST_SECONDS = 10
+BLOCKS = 16
+"""In so many blocks a burst is handed out (limits.py)."""
+NO_LIMIT = 1 << 62
+
 _BYTES = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_BARE = {"": 1}
 _SECONDS = {"": 1, "s": 1, "d": 86400}
 
 
@@ -20,6 +26,10 @@ def parse(settings, values):
     default = settings.exit_timeout_seconds
     settings.exit_timeout_seconds = _quantity(values, "MONITOR_EXIT_TIMEOUT", default, _SECONDS, problems)
     settings.term_timeout_seconds = _quantity(values, "MONITOR_TERM_TIMEOUT", 0.0, _SECONDS, problems)
+    settings.rate_limit = _quantity(values, "MONITOR_RATE_LIMIT", settings.rate_limit, _BARE, problems)
+    settings.rate_block = rate_block(settings.rate_limit)
+    if values.get("MONITOR_SAMPLE"):
+        settings.sample = cold("sampling").rules_of(values["MONITOR_SAMPLE"], problems)
     settings.propagate = values.get("MONITOR_PROPAGATE", "1").strip().lower() not in ("0", "false")
     settings.redact = [pattern for pattern in values.get("MONITOR_REDACT", "").split(",") if pattern.strip()]
     if settings.redact:
@@ -27,6 +37,11 @@ def parse(settings, values):
     settings.argv = _choice(values, "MONITOR_ARGV", ("scrubbed", "full", "name"), problems)
     settings.instrument = _names(values.get("MONITOR_INSTRUMENT", ""))
     settings.skip = _names(values.get("MONITOR_SKIP", ""))
+
+
+def rate_block(limit):
+    """Return how many events a session records before it looks at the clock, for a limit in events a second."""
+    return max(1, int(limit * BURST_SECONDS) // BLOCKS) if limit else NO_LIMIT
 
 
 def report(settings):

@@ -1,8 +1,9 @@
 """Hot: one line for the segment: time, id, source, session, data. Builtin modules only. `recording.py` encodes and
 redacts what comes from the program; what we record ourselves at start and end needs neither.
 
-Guarantees: `write` returns the event's id after the line is written (or queued, where no disk takes it). It waits for
-no lock. A sequence number is used once, also when threads, signal handlers and `__del__` record at the same time.
+Guarantees: `write` returns the event's id after the line is written (or queued, where no disk takes it), or None for
+one that is over the rate limit. It waits for no lock. A sequence number is used once, also when threads, signal
+handlers and `__del__` record at the same time.
 """
 
 import os
@@ -25,15 +26,19 @@ session = None
 segment = None
 settings = None
 is_closed = False
+has_report = False
+"""Something was dropped, sampled out or delivered that `selfreport.py` has to tell."""
 wake = None
 """Called before the next event is written: in a sleeping child that has no session yet, and after an exec."""
 
 
 def begin(given_settings, given_session):
     """Record for this session from now on."""
-    global settings, session, _sequence, _id_prefix, _clock
+    global settings, session, sequence, has_report, _id_prefix, _clock
     settings = given_settings
-    _sequence = iter(range(1 << 62))  # its `next` is one step in C; itertools would cost 0.5 M instructions
+    # Its `next` is one step in C (itertools would cost 0.5 M instructions); its end is where limits are looked at.
+    sequence = iter(range(given_settings.rate_block))
+    has_report = False
     _id_prefix = given_session.id + "-"
     _clock = (0, "", "")
     session = given_session
@@ -61,7 +66,7 @@ def record_facts(name, facts):
 
 
 def write(kind, name, text):
-    """Write one event with data that is encoded and redacted. Return its id."""
+    """Write one event with data that is encoded and redacted. Return its id, or None when it is over the limit."""
     global wake
     if wake is not None:
         call, wake = wake, None
@@ -69,7 +74,12 @@ def write(kind, name, text):
     now = time()
     second = int(now)
     clock = _clock
-    number = next(_sequence)
+    try:
+        number = next(sequence)
+    except StopIteration:
+        number = cold("limits").next_number(kind, name)
+        if number is None:
+            return None
     if clock[0] != second or not number & CHECK_EVENTS:
         clock = tick(second)
     event_id = f"{_id_prefix}{number}"

@@ -4,7 +4,9 @@ Guarantees: `record` returns the event's id, or None where nothing was recorded.
 handler of the program raises meanwhile. Redaction happens here, before anything is written.
 """
 
-from . import cleaning, encode, guard, recorder, redact, stdlib
+import sys
+
+from . import cleaning, cold, encode, guard, recorder, redact, stdlib
 
 MAX_NAME_CHARS = 120
 MAX_KNOWN = 4096
@@ -50,6 +52,8 @@ def make_record():
             guard.note("record", error)
             return None
 
+    if recorder.settings.sample or "sampling" in vars(sys.modules[__package__]):
+        return cold("sampling").install(record)
     return record
 
 

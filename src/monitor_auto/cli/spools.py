@@ -49,7 +49,9 @@ class Backlog:
 
 @dataclass
 class Account:
-    """What became of one endpoint's events since its spool was made; `never_written` were dropped from memory."""
+    """What became of one endpoint's events since its spool was made; `never_written` were dropped from memory, or
+    dropped or sampled out by a session that was killed before it could tell.
+    """
 
     key: str
     directory: str
@@ -58,6 +60,7 @@ class Account:
     rejected: int
     dropped: int
     aside: int
+    sampled_out: int
     spooled: int
     never_written: int
 

@@ -127,7 +127,8 @@ def account_text(account: spools.Account) -> str:
     """Return what became of one endpoint's events."""
     facts = vars(account)
     fates = [
-        (facts[name], name.replace("_", " ")) for name in ("sent", "spooled", "rejected", "dropped", "never_written")
+        (facts[name], name.replace("_", " "))
+        for name in ("sent", "spooled", "rejected", "dropped", "sampled_out", "never_written")
     ]
     told = ", ".join(f"{count:,} {fate}" for count, fate in fates if count or fate == "sent")
     return f"{account.produced:,} recorded so far ({account.key}): {told}"

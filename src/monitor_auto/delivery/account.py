@@ -4,8 +4,8 @@ What happened to the lines of a segment is added up in the segment (`segments.Ta
 is delivered, and written into `<key>.account` before the segment is deleted.
 
 Guarantees:
-- produced = sent + rejected + dropped + aside + spooled + gaps, where gaps are sequence numbers that never reached a
-  file: sampled out, or dropped from memory while no disk took them.
+- produced = sent + rejected + dropped + aside + sampled out + spooled + gaps, where gaps are sequence numbers that
+  never reached a file: dropped from memory while no disk took them, or not told of by a session that was killed.
 - A line is named by session, segment and inode: written again after a death in between, it counts once.
 - `produced` comes from the sequence numbers alone, so that the sum is a check and no definition.
 """
@@ -43,7 +43,7 @@ class Counts:
     """Events of one endpoint in one spool, since the spool was made."""
 
     def __init__(self, spooled: int = 0) -> None:
-        self.produced = self.sent = self.rejected = self.dropped = self.aside = 0
+        self.produced = self.sent = self.rejected = self.dropped = self.aside = self.sampled_out = 0
         self.spooled = spooled
 
     def __repr__(self) -> str:
@@ -51,8 +51,9 @@ class Counts:
 
     @property
     def gaps(self) -> int:
-        """How many were never written: sampled out, or dropped from memory."""
-        return self.produced - self.sent - self.rejected - self.dropped - self.aside - self.spooled
+        """How many were never written: dropped from memory, or by a session that could not tell any more."""
+        known = self.sent + self.rejected + self.dropped + self.aside + self.sampled_out
+        return self.produced - known - self.spooled
 
 
 class Account:

@@ -9,8 +9,7 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import encode, guard, notes, recorder
-from monitor_auto.boot.recorder import METRIC
+from monitor_auto.boot import guard, notes, recorder
 
 from . import exchange
 from .batches import batches
@@ -84,19 +83,8 @@ def deliver_now(
         return call.deliver_and_release(sealed_through, memory_lines)
     finally:
         sender.close()
-        guard.call("self-report", report, call.sending)
-
-
-def report(sending: Sending) -> None:
-    """Record what a session that lives on has seen of its own delivery, where not all is well: for the next one."""
-    if recorder.session is None:
-        return
-    for name, count in (("rejected", sending.rejected), ("dropped", sending.dropped)):
-        if count:
-            recorder.write(METRIC, f"sdk.events.{name}", encode.encode({"value": count}))
-    if sending.why:
-        facts = {"value": 1, "error": sending.why, "status": sending.status}
-        recorder.write(METRIC, "sdk.flush.failures", encode.encode(facts))
+        if recorder.has_report:
+            guard.late("selfreport", "record", True)  # for the next one
 
 
 class Sender:

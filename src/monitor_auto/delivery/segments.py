@@ -26,8 +26,8 @@ class Unreadable(Exception):
     """A file that bears a segment's name and is none of ours: a link, a pipe, another user's, no header, a copy."""
 
 
-FATES = ("sent", "rejected", "dropped", "aside")
-"""What can become of a line."""
+FATES = ("sent", "rejected", "dropped", "aside", "sampled_out")
+"""What can become of an event; `sampled_out` ones were no lines."""
 
 
 class Line:

@@ -8,7 +8,8 @@ Runs at exit, in flush and in commands. Guarantees:
 
 import time
 
-from monitor_auto.boot import guard, notes
+from monitor_auto import boot
+from monitor_auto.boot import guard, notes, recorder
 from monitor_auto.boot.formats import endpoint_key
 
 from . import answers
@@ -89,12 +90,23 @@ class Sending:
             notes.ledger("rejected", reason="the collector answered 207", count=len(refused))
         self.delivered += settle(batch) - len(refused)
         self.rejected += len(refused)
+        self.report("sent", [line for line in good if line.fate == "sent"])
+        self.report("rejected", [line for line in good if line.fate == "rejected"])
+        if "selfreport" in vars(boot):
+            guard.late("selfreport", "on_success")
         self.note_memory(good)
         if self.is_known_away and self.directory is not None:
             self.is_known_away = False
             from . import breaker
 
             guard.call("breaker", breaker.note_success, self.directory, self.key)
+
+    def report(self, fate: str, lines: "list[Line]") -> None:
+        """Have a session that lives on count what became of its own events."""
+        session, own = recorder.session, recorder.segment
+        if session is not None and not session.is_ended and own is not None:
+            count = sum(line.segment is None or line.segment.base == own.base for line in lines)
+            guard.late("selfreport", "add", fate, count)
 
     def note_memory(self, lines: "list[Line]") -> None:
         """Put what never was in a file into the account."""
@@ -113,6 +125,7 @@ class Sending:
         settle(batch)
         self.note_memory([line])
         self.dropped += 1
+        self.report("dropped", [line])
         status = answer.status if answer is not None else 0
         notes.ledger("dropped", reason=f"the collector answered {status} to this event alone", count=1)
         notes.debug(f"dropped {name_of(line)}: the collector answered {status} to it alone")
@@ -120,6 +133,8 @@ class Sending:
     def fail(self, status: int, error: str, is_misplaced: bool, retry_after_seconds: float) -> None:
         """Write down that this endpoint does not answer as a collector should."""
         self.why, self.status = error, status
+        if recorder.session is not None and not recorder.session.is_ended:
+            guard.late("selfreport", "on_failure", status, error)
         notes.debug("delivery failed: " + error)
         if self.directory is not None:
             from . import breaker

@@ -1,0 +1,125 @@
+"""Cold: the session's counts of its own events: produced, sampled, sent, dropped, rejected, failures. Builtin modules
+only. Runs after a flush, and before the end of a session that has something to tell.
+
+Guarantees:
+- produced = (produced - sampled) + dropped + rejected + sent + what still waits in the spool, of this session's events.
+- `value` counts from the session's start, so that a report which is lost is made up for by the next one; `new` is what
+  has come since the last one. A report that nothing but reports has changed is not written.
+- What never reached a file is entered into the spool's account as well: the account adds up where a session has told.
+"""
+
+import sys
+from _thread import allocate_lock
+
+from . import cold, encode, notes, recorder
+
+counts = {}
+"""(name of the metric, reason, name of the error) -> how many since the start, of what delivery has seen."""
+failure = {}
+"""Status and text of the last failure."""
+_told = {}
+_reports = 0
+"""How many events the last report was: that they were sent is no news."""
+_entries = 0
+SENT = ("sdk.events.sent", "", "")
+_busy = allocate_lock()
+
+
+def add(name, number, reason="", error=""):
+    """Count what delivery has done with this session's events: `name` is sent, rejected or dropped, or failures."""
+    if number:
+        key = ("sdk.flush.failures" if name == "failures" else "sdk.events." + name), reason, error
+        counts[key] = counts.get(key, 0) + number
+        recorder.has_report = True
+
+
+def on_failure(status, error):
+    """Count a failed attempt to deliver; a collector that is overrun (429) gets less from now on."""
+    add("failures", 1)
+    failure.update(status=status, error=error)
+    if status == 429:
+        cold("sampling").halve()
+
+
+def on_success():
+    """Keep again what is to be kept, if less was kept for a while."""
+    if is_loaded("sampling"):
+        cold("sampling").restore()
+
+
+def record(is_trouble_only=False):
+    """Write down what has changed since the last time; with `is_trouble_only` not how many were produced and sent, as
+    long as all of them have reached a file.
+    """
+    global _reports
+    if recorder.session is None or not _busy.acquire(False):
+        return
+    try:
+        recorder.has_report = False
+        limits, out = cold("limits"), cold("sampling").sampled_out() if is_loaded("sampling") else 0
+        now = dict(counts)
+        for (reason, name), counter in list(limits.dropped.items()):
+            now["sdk.events.dropped", reason, name] = limits.counted(counter)
+        fresh = {key: value - _told.get(key, 0) for key, value in now.items() if value > _told.get(key, 0)}
+        has_gaps = enter(fresh, out - _told.get("out", 0))
+        produced, sent = limits.produced(), fresh.get(SENT, 0)
+        is_more = produced > _told.get("all", 0) or sent > _reports or set(fresh) - {SENT}
+        if is_trouble_only:
+            fresh.pop(SENT, None)
+        elif not is_more:  # only the last reports were sent
+            return
+        if has_gaps or not is_trouble_only:
+            write("sdk.events.produced", produced, produced - _told.get("produced", 0))
+            _told["produced"] = produced
+        if out and (has_gaps or not is_trouble_only):
+            write("sdk.events.sampled", produced - out, produced - out - _told.get("sampled", 0))
+            _told["sampled"] = produced - out
+        for key, new in fresh.items():
+            write(key[0], now[key], new, *key[1:])
+            _told[key] = now[key]
+        _told["out"], _told["all"] = out, limits.produced()
+        _reports = _told["all"] - produced
+    finally:
+        _busy.release()
+
+
+def is_loaded(name):
+    """True when a cold module has been needed in this process."""
+    return name in vars(sys.modules[__package__])
+
+
+def reset():
+    """Begin anew, in a forked child."""
+    global _busy, _reports
+    counts.clear()
+    _told.clear()
+    _busy, _reports = allocate_lock(), 0
+
+
+def write(metric, value, new, reason="", name=""):
+    """Write one of the counts."""
+    facts = {"value": value, "new": new}
+    if metric == "sdk.flush.failures":
+        facts.update(failure)
+    if reason:
+        facts["reason"] = reason
+    if name:
+        facts["name"] = name
+    recorder.write(recorder.METRIC, metric, encode.encode(facts))
+
+
+def enter(fresh, out):
+    """Put what never reached a file into the ledger and the account. True when there was any."""
+    global _entries
+    lost = 0
+    for (_, reason, name), number in fresh.items():
+        if (reason, name) in cold("limits").dropped:
+            more = {"name": name} if name else {}
+            notes.ledger("dropped", reason=reason, count=number, **more)
+            lost += number
+    segment = recorder.segment
+    if (lost or out > 0) and segment.directory is not None:
+        line = "%s.limits.%d last=-1 dropped=%d sampled_out=%d\n" % (recorder.session.id, _entries, lost, out)
+        _entries += 1
+        cold("express").add_to_account(segment.directory + "/" + segment.key + ".account", line.encode())
+    return lost > 0 or out > 0
