@@ -334,7 +334,7 @@ SAME = """
 
 def test_one_exception_is_one_event_and_is_not_marked(children: Children) -> None:
     """A log call, a framework and the last hook all see it; and a test that compares or pickles it sees no more."""
-    done = children.twin(SAME, timeout=120)
+    done = children.twin(SAME, timeout=120, env={"MONITOR_RATE_LIMIT": "0"})
     assert done.status == 1
     names = done.names
     assert names.count("error.ValueError") == 301
