@@ -20,6 +20,19 @@ BUILTIN = {
 }
 ANY_STDLIB = set(sys.stdlib_module_names) | {"__future__"}
 ANNOTATIONS = {"__future__", "collections.abc", "typing", "types"}
+STARLETTE = {
+    f"starlette.{name}"
+    for name in (
+        "applications",
+        "concurrency",
+        "middleware",
+        "requests",
+        "responses",
+        "routing",
+        "staticfiles",
+        "types",
+    )
+}
 IMPORTLIB = {"importlib.machinery", "importlib.metadata", "importlib.util"}
 
 
@@ -49,7 +62,9 @@ LAYERS = {
     # Runs in the helper interpreter.
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
     "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
-    "cli": layer("boot", "api", "delivery", "cli", others=ANY_STDLIB | ANNOTATIONS | IMPORTLIB),
+    # A server in a process of its own.
+    "collector": layer("collector", others=ANY_STDLIB | ANNOTATIONS | STARLETTE | {"concurrent.futures"}),
+    "cli": layer("boot", "api", "delivery", "collector", "cli", others=ANY_STDLIB | ANNOTATIONS | IMPORTLIB),
 }
 
 # Each is used in one place, late, for the reason beside it.
@@ -67,6 +82,8 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.native", "typing"): "this file pays for httpx anyhow",
     ("monitor_auto.delivery.native", "zlib"): "compresses a batch",
     ("monitor_auto.hooks.wrapping", "wrapt"): "the only file that may",
+    ("monitor_auto.collector.serving", "uvicorn"): "the server that runs the collector",
+    ("monitor_auto.cli.collect", "platformdirs"): "where the collector's database is kept",
 }
 
 # Where an exception may end, beside boot/guard.py: (module, function) -> why.

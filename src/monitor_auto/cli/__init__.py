@@ -36,6 +36,7 @@ Exit codes: 0 fine, 1 something is wrong or left, 2 wrong call.
 COMMANDS = {
     "status": "say whether programs are monitored here, and what waits in the spool",
     "doctor": "check everything, and say what to do about what is wrong",
+    "collect": "collect events on this machine and show them on a page",
     "purge": "delete what ended programs have left in the spool",
     "event": "record an event from a shell script",
     "enable": "switch monitoring on for all programs of this environment",

@@ -1,0 +1,390 @@
+"""The questions that are asked of the tables. Runs on the server's worker threads, each question on a connection of its
+own that cannot write and is stopped when it takes too long.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from . import schema
+from .intake import TYPES, milliseconds
+from .store import size_in_use
+
+MAX_SECONDS = 5.0
+"""For one question. A search through everything takes longer when there are millions of events."""
+STEPS = 20_000
+"""Virtual machine steps of SQLite between two looks at the clock."""
+MAX_LIMIT = 1000
+MAX_TREE_EVENTS = 5_000
+MAX_POINTS = 2_000
+GROUPS = {"name": "name", "type": "type", "app": "app", "fingerprint": "fingerprint"}
+
+
+class BadQuestion(Exception):
+    """A parameter cannot be used. `field` is its name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+class TooSlow(Exception):
+    """The question took longer than MAX_SECONDS."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A WHERE clause and its values."""
+
+    clause: str
+    values: list[Any]
+
+
+class Reader:
+    """Answers questions; may be used from several threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection for one question. Raises TooSlow when its time is over."""
+        try:
+            lent = self._idle.get_nowait()
+        except Empty:
+            lent = schema.connect(self._path, is_reader=True)
+        deadline = time.monotonic() + MAX_SECONDS
+        lent.set_progress_handler(lambda: int(time.monotonic() > deadline), STEPS)
+        try:
+            lent.execute("BEGIN")  # one state of the tables for all parts of the answer
+            yield lent
+        except sqlite3.OperationalError as error:
+            if "interrupted" in str(error):
+                raise TooSlow(
+                    f"No answer within {MAX_SECONDS:.0f} s; ask for less, e.g. with from, type or name."
+                ) from None
+            raise
+        finally:
+            lent.set_progress_handler(None, 0)
+            lent.execute("ROLLBACK")
+            self._idle.put(lent)
+
+    def close(self) -> None:
+        """Close what is not lent."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except Empty:
+                return
+
+    def events(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Return a page of events, newest first, and where the next page begins (None: there is none)."""
+        limit = limit_of(asked, 100)
+        wanted = filter_of(asked)
+        values = [*wanted.values, limit + 1]
+        with self.connection() as connection:
+            rows = connection.execute(
+                f"SELECT seq, body, received_ms, drift_ms FROM events{wanted.clause} ORDER BY seq DESC LIMIT ?", values
+            ).fetchall()
+        more = len(rows) > limit
+        return {
+            "events": [event_of(row) for row in rows[:limit]],
+            "next_cursor": str(rows[limit - 1]["seq"]) if more else None,
+        }
+
+    def summary(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Count events by one of their properties, the most frequent first."""
+        by = asked.get("group_by", "name")
+        if by not in GROUPS:
+            raise BadQuestion("group_by", f"group_by is one of {', '.join(GROUPS)}.")
+        wanted = filter_of(asked)
+        with self.connection() as connection:
+            rows = connection.execute(
+                f"SELECT {GROUPS[by]} AS key, count(*) AS count, min(at_ms) AS first, max(at_ms) AS last"
+                f" FROM events{wanted.clause} GROUP BY 1 ORDER BY count DESC, key LIMIT ?",
+                [*wanted.values, limit_of(asked, 100)],
+            ).fetchall()
+        groups = [{by: row["key"], "count": row["count"], "first": row["first"], "last": row["last"]} for row in rows]
+        return {"group_by": by, "groups": [with_texts(group, "first", "last") for group in groups]}
+
+    def runs(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Return a page of runs (trees of sessions), the newest first."""
+        limit, cursor = limit_of(asked, 50), number_of(asked, "cursor")
+        before = "" if cursor is None else "HAVING started_ms < ?"
+        with self.connection() as connection:
+            rows = connection.execute(
+                f"""SELECT root, min(coalesce(started_ms, last_ms)) AS started_ms, max(last_ms) AS last_ms,
+                    count(*) AS sessions, sum(events) AS events, sum(errors) AS errors, sum(lost) AS lost,
+                    sum(tests) AS tests, sum(failed_tests) AS failed_tests,
+                    sum(ended_ms IS NULL AND lost = 0) AS open
+                FROM sessions GROUP BY root {before} ORDER BY started_ms DESC LIMIT ?""",
+                [*([] if cursor is None else [cursor]), limit + 1],
+            ).fetchall()
+            runs = [run_of(connection, row) for row in rows[:limit]]
+        more = len(rows) > limit
+        return {"runs": runs, "next_cursor": str(rows[limit - 1]["started_ms"]) if more else None}
+
+    def run(self, session: str) -> dict[str, Any] | None:
+        """Return the whole tree that a session belongs to: its sessions, its processes, and the events beside them."""
+        with self.connection() as connection:
+            found = connection.execute("SELECT root FROM sessions WHERE id = ?", (session,)).fetchone()
+            root = found["root"] if found else session
+            sessions = connection.execute(
+                "SELECT * FROM sessions WHERE root = ? ORDER BY started_ms", (root,)
+            ).fetchall()
+            if not sessions:
+                return None
+            events = connection.execute(
+                """SELECT seq, body, received_ms, drift_ms FROM events
+                WHERE session IN (SELECT id FROM sessions WHERE root = ?) ORDER BY at_ms, seq LIMIT ?""",
+                (root, MAX_TREE_EVENTS + 1),
+            ).fetchall()
+        return {
+            "root": root,
+            "sessions": [session_of(row) for row in sessions],
+            "events": [event_of(row) for row in events[:MAX_TREE_EVENTS]],
+            "is_complete": len(events) <= MAX_TREE_EVENTS,
+        }
+
+    def errors(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Return errors grouped by fingerprint, those seen last first."""
+        text = asked.get("q", "")
+        with self.connection() as connection:
+            rows = connection.execute(
+                """SELECT * FROM errors
+                WHERE ? = '' OR instr(lower(name || ' ' || message || ' ' || location), lower(?))
+                ORDER BY last_ms DESC LIMIT ?""",
+                (text, text, limit_of(asked, 100)),
+            ).fetchall()
+        return {"errors": [error_of(row) for row in rows]}
+
+    def error(self, fingerprint: str) -> dict[str, Any] | None:
+        """Return one group of errors with its last occurrences, the newest first."""
+        with self.connection() as connection:
+            row = connection.execute("SELECT * FROM errors WHERE fingerprint = ?", (fingerprint,)).fetchone()
+            if row is None:
+                return None
+            events = connection.execute(
+                """SELECT seq, body, received_ms, drift_ms FROM events WHERE fingerprint = ?
+                ORDER BY seq DESC LIMIT 20""",
+                (fingerprint,),
+            ).fetchall()
+        return {**error_of(row), "occurrences": [event_of(event) for event in events]}
+
+    def lost(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Return sessions that vanished without an end, the newest first."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT * FROM sessions WHERE lost = 1 ORDER BY last_ms DESC LIMIT ?", (limit_of(asked, 100),)
+            ).fetchall()
+            reports = {row["id"]: last_named(connection, row["id"], "session.lost") for row in rows}
+        return {"sessions": [{**session_of(row), "report": reports[row["id"]]} for row in rows]}
+
+    def metric_names(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Return which metrics there are, for which sessions; the most measured first."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                """SELECT name, session, count(*) AS count, min(at_ms) AS first, max(at_ms) AS last FROM events
+                WHERE type = 'metric' AND (? = '' OR session = ?) GROUP BY name, session
+                ORDER BY last DESC LIMIT ?""",
+                (asked.get("session", ""), asked.get("session", ""), limit_of(asked, 200)),
+            ).fetchall()
+        return {"metrics": [with_texts(dict(row), "first", "last") for row in rows]}
+
+    def metric(self, name: str, asked: dict[str, str]) -> dict[str, Any]:
+        """Return the numbers of one metric over time: every numeric field of its data is a series."""
+        wanted = filter_of({**asked, "name": name, "type": "metric"})
+        with self.connection() as connection:
+            rows = connection.execute(
+                f"SELECT at_ms, body FROM events{wanted.clause} ORDER BY seq DESC LIMIT ?", [*wanted.values, MAX_POINTS]
+            ).fetchall()
+        series: dict[str, list[list[float]]] = {}
+        for row in reversed(rows):
+            for field, value in (json.loads(row["body"]).get("data") or {}).items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    series.setdefault(field, []).append([row["at_ms"], value])
+        return {"name": name, "series": series}
+
+    def tests(self, asked: dict[str, str]) -> dict[str, Any]:
+        """Return test results: those that failed, and the slowest, each newest or slowest first."""
+        wanted = filter_of({**asked, "name": "test.result"})
+        outcome, duration = "json_extract(body, '$.data.outcome')", "json_extract(body, '$.data.duration_ms')"
+        columns = "SELECT seq, body, received_ms, drift_ms FROM events"
+        values = [*wanted.values, limit_of(asked, 100)]
+        with self.connection() as connection:
+            failed = connection.execute(
+                f"{columns}{wanted.clause} AND {outcome} NOT IN ('passed', 'skipped', 'xfailed')"
+                " ORDER BY seq DESC LIMIT ?",
+                values,
+            ).fetchall()
+            slow = connection.execute(f"{columns}{wanted.clause} ORDER BY {duration} DESC LIMIT ?", values).fetchall()
+        return {"failed": [event_of(row) for row in failed], "slow": [event_of(row) for row in slow]}
+
+    def totals(self) -> dict[str, int]:
+        """Return how many events there are and how many bytes they take; both from the database's own bookkeeping."""
+        with self.connection() as connection:
+            first, last = connection.execute(
+                "SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events)"
+            ).fetchone()
+            return {
+                "total_events": 0 if last is None else last - first + 1,
+                "storage_bytes": size_in_use(connection),
+            }
+
+    def by_type(self) -> dict[str, int]:
+        """Count the events of each type."""
+        with self.connection() as connection:
+            counted = dict(connection.execute("SELECT type, count(*) FROM events GROUP BY type").fetchall())
+        return {name: counted.get(name, 0) for name in TYPES}
+
+
+def filter_of(asked: dict[str, str]) -> Filter:
+    """Return what the parameters of a question select. Raises BadQuestion."""
+    parts: list[str] = []
+    values: list[Any] = []
+
+    def add(part: str, *given: Any) -> None:
+        parts.append(part)
+        values.extend(given)
+
+    if asked.get("type"):
+        if asked["type"] not in TYPES:
+            raise BadQuestion("type", f"type is one of {', '.join(TYPES)}.")
+        add("type = ?", asked["type"])
+    if asked.get("name"):
+        add("name GLOB ?" if "*" in asked["name"] else "name = ?", glob_of(asked["name"]))
+    for field in ("session", "trace", "app", "fingerprint"):
+        if asked.get(field):
+            add(f"{field} = ?", asked[field])
+    for field, sign in (("from", ">="), ("to", "<")):
+        if asked.get(field):
+            add(f"at_ms {sign} ?", moment_of(asked, field))
+    if asked.get("q"):
+        add("instr(lower(body), lower(?))", escaped(asked["q"]))
+    cursor = number_of(asked, "cursor")
+    if cursor is not None:
+        add("seq < ?", cursor)
+    after = number_of(asked, "after")
+    if after is not None:
+        add("seq > ?", after)
+    return Filter(f" WHERE {' AND '.join(parts)}" if parts else "", values)
+
+
+def glob_of(pattern: str) -> str:
+    """Return a pattern in which only `*` is special, as SQLite's GLOB reads it; as it is when there is no `*`."""
+    if "*" not in pattern:
+        return pattern
+    return "".join(f"[{sign}]" if sign in "?[" else sign for sign in pattern)
+
+
+def escaped(text: str) -> str:
+    """Return a text as it stands in stored JSON, which is ASCII."""
+    return json.dumps(text)[1:-1]
+
+
+def moment_of(asked: dict[str, str], field: str) -> int:
+    """Return a time (ISO 8601 with an offset, or Unix milliseconds). Raises BadQuestion."""
+    text = asked[field].replace(" ", "+")  # an offset's + that was not encoded
+    found = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else milliseconds(text)
+    if found is None:
+        raise BadQuestion(field, f"{field} is a time like 2026-11-23T18:00:00+08:00, or Unix milliseconds.")
+    return found
+
+
+def number_of(asked: dict[str, str], field: str) -> int | None:
+    """Return a cursor; None where none is given. Raises BadQuestion."""
+    text = asked.get(field)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise BadQuestion(field, f"{field} is what next_cursor said in the answer before.")
+    return int(text)
+
+
+def limit_of(asked: dict[str, str], default: int) -> int:
+    """Return how many are wanted, 1 to MAX_LIMIT. Raises BadQuestion."""
+    text = asked.get("limit") or str(default)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+        raise BadQuestion("limit", f"limit is a number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+def event_of(row: sqlite3.Row) -> dict[str, Any]:
+    """Return a stored event with what we know beside it."""
+    event: dict[str, Any] = json.loads(row["body"])
+    event["seq"] = row["seq"]
+    event["received_at"] = time_text(row["received_ms"])
+    if row["drift_ms"] is not None:
+        event["clock_drift_ms"] = row["drift_ms"]
+    return event
+
+
+def session_of(row: sqlite3.Row) -> dict[str, Any]:
+    """Return a session with its outcome."""
+    facts = with_texts(dict(row), "started", "ended", "last", source="_ms")
+    facts["outcome"] = outcome_of(row)
+    return facts
+
+
+def outcome_of(row: sqlite3.Row) -> str:
+    """Return how a session ended: ok, failed, lost, or open (it runs, or nobody has said yet that it ended)."""
+    if row["lost"]:
+        return "lost"
+    if row["ended_ms"] is None:
+        return "open"
+    return "failed" if row["exit_code"] or row["signal"] or row["fatal"] or row["reason"] == "exception" else "ok"
+
+
+def run_of(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+    """Return one line of the list of runs: the root session's own facts and the sums over the tree."""
+    facts = with_texts(dict(row), "started", "last", source="_ms")
+    root = connection.execute(
+        "SELECT * FROM sessions WHERE root = ? ORDER BY id = ? DESC, started_ms LIMIT 1", (row["root"], row["root"])
+    ).fetchone()
+    facts["failed"] = connection.execute(
+        """SELECT count(*) FROM sessions WHERE root = ? AND (lost OR fatal OR exit_code != 0 OR signal IS NOT NULL
+        OR reason = 'exception')""",
+        (row["root"],),
+    ).fetchone()[0]
+    own = {name: root[name] for name in ("app", "program", "host", "pid", "exit_code", "signal", "reason", "trace")}
+    return {**facts, **own, "outcome": outcome_of(root), "duration_ms": row["last_ms"] - row["started_ms"]}
+
+
+def error_of(row: sqlite3.Row) -> dict[str, Any]:
+    """Return a group of errors."""
+    facts = with_texts(dict(row), "first", "last", source="_ms")
+    facts["first_seen"], facts["last_seen"] = facts.pop("first"), facts.pop("last")
+    del facts["sessions"]
+    return facts
+
+
+def last_named(connection: sqlite3.Connection, session: str, name: str) -> dict[str, Any] | None:
+    """Return the last event of a name in a session."""
+    row = connection.execute(
+        "SELECT seq, body, received_ms, drift_ms FROM events WHERE session = ? AND name = ? ORDER BY seq DESC LIMIT 1",
+        (session, name),
+    ).fetchone()
+    return event_of(row) if row else None
+
+
+def with_texts(facts: dict[str, Any], *names: str, source: str = "") -> dict[str, Any]:
+    """Return the facts with these times as texts beside the milliseconds (`source` is the suffix of those)."""
+    return {**facts, **{name: time_text(facts[name + source]) for name in names}}
+
+
+def time_text(milliseconds: int | None) -> str | None:
+    """Return Unix milliseconds as ISO 8601 in UTC."""
+    if milliseconds is None:
+        return None
+    days = time.gmtime(milliseconds // 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', days)}.{milliseconds % 1000:03d}Z"

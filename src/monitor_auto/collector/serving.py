@@ -1,0 +1,76 @@
+"""Serving the application: the socket, the end, and what is printed. Imported by `monitor-auto collect` alone."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from .app import Options, make_app
+
+MAX_CONNECTIONS = 1000
+KEEP_ALIVE_SECONDS = 65
+"""Longer than the monitor's flush interval, so that its connection is still there at the next flush."""
+END_SECONDS = 5
+"""For requests that are being answered when the collector is told to end."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return the listening socket. Raises OSError: the port is taken, the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+class Announcing(uvicorn.Server):
+    """Calls `on_ready` when connections are answered."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End at SIGINT and SIGTERM, and then return: uvicorn's own would raise the signal again."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams of open pages first: uvicorn waits for them."""
+        self.config.loaded_app.app.state.server.live.close()
+        await super().shutdown(sockets)
+
+
+def serve(listening: socket.socket, options: Options, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises schema.Unusable when there is no database to be had."""
+    app = make_app(options)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=END_SECONDS,
+        server_header=False,
+    )
+    server = Announcing(config, on_ready)
+    server.run(sockets=[listening])
