@@ -38,10 +38,11 @@ class SessionFacts:
     """Who this process is, for your own logs.
 
     Attributes: `id` (UUIDv7), `trace_id` (32 hex digits), `span_id` (16 hex digits), `parent` (a session id or None),
-    `app`, `started` (ISO 8601 with offset).
+    `app`, `started` (ISO 8601 with offset), `traceparent` (W3C: for a request, or a process, that belongs to this
+    session).
     """
 
-    __slots__ = ("app", "id", "parent", "span_id", "started", "trace_id")
+    __slots__ = ("app", "id", "parent", "span_id", "started", "trace_id", "traceparent")
 
     id: str
     trace_id: str
@@ -49,6 +50,7 @@ class SessionFacts:
     parent: str | None
     app: str
     started: str
+    traceparent: str
 
     def __init__(self, session: Any) -> None:
         self.id = session.id
@@ -57,6 +59,7 @@ class SessionFacts:
         self.parent = session.parent
         self.app = session.app or session.program
         self.started = session.started
+        self.traceparent = f"00-{session.trace_id}-{session.span_id}-{session.trace_flags}"
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self.app}, trace {self.trace_id}, started {self.started}>"

@@ -16,7 +16,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `load` makes them attributes of this package
-    from . import endings, guard, recorder, redact, session, settings, signals, spool, targets
+    from . import endings, guard, patches, recorder, redact, session, settings, signals, spool, targets
 
 HOT = (
     "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets",
@@ -36,7 +36,7 @@ COLD = (
     "forked",
 )
 COLDER = (
-    "arrivals", "express", "handover", "inherited", "loops", "parsing", "sampling", "selfreport", "teardown",
+    "arrivals", "ci", "express", "handover", "inherited", "loops", "parsing", "sampling", "selfreport", "teardown",
     "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
@@ -85,12 +85,14 @@ def start_process(overrides):
     if home[:1] == "/" or "\\" in home:
         redact.home = home
     if session.PARENT_VARIABLE in os.environ:  # for us alone: the program shall not see it
-        _lineage = load("inherited").parent_of(os.environ.pop(session.PARENT_VARIABLE))
+        _lineage = load("inherited").lineage_of(os.environ.pop(session.PARENT_VARIABLE), os.environ.get("TRACEPARENT"))
     atexit.register(endings.on_atexit)
     if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
         os.register_at_fork(after_in_child=after_fork_in_child)
     signals.install()
     endings.install()
+    if hasattr(os, "reload_environ"):  # 3.14
+        patches.replace(os, "reload_environ", signals.make_call("reload_environ", os.reload_environ, "inherited"))
     targets.install(decided)
     if decided.term_timeout_seconds:
         guard.late("terminating", "install")
@@ -118,7 +120,7 @@ def start_session(decided, parent, start_method):
     """Open the session and its segment, and record `session.start`."""
     global _lineage
     started = session.make(decided, parent, start_method)
-    _lineage = (started.id, started.tree, started.trace_id)
+    _lineage = started.lineage
     if recorder.segment is None:
         recorder.segment = spool.Segment(decided, signals.use_file)
     recorder.begin(decided, started)
@@ -126,6 +128,8 @@ def start_session(decided, parent, start_method):
     recorder.record_facts("session.start", session.start_facts(started, decided))
     # In the C environment only: the program's os.environ stays as it is.
     os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
+    if decided.propagate:
+        os.putenv("TRACEPARENT", "00-" + "-".join(_lineage[2:5]))
 
 
 def after_fork_in_child():

@@ -9,17 +9,31 @@ from . import cold, redact
 from .formats import flat_object, timestamp, uuid7
 
 PARENT_VARIABLE = "MONITOR_PARENT"
+# One of these tells of a trace or a CI job to belong to: `inherited.py` reads more. Most processes have none.
+_ENVIRON = getattr(os.environ, "_data", os.environ)  # bytes on POSIX, 3.10 to 3.15
+HAS_MORE = os.name != "posix" or not _ENVIRON.keys().isdisjoint(
+    (b"TRACEPARENT", b"CI", b"GITHUB_ACTIONS", b"GITLAB_CI", b"JENKINS_URL", b"BUILD_TAG", b"TF_BUILD",
+     b"TEAMCITY_VERSION")
+)  # fmt: skip
+NO_PARENT = (None, None, None, None, "01", "")
 
 
 def make(settings, parent, start_method):
-    """Return one monitored interpreter process as a namespace. `parent` is (session id, tree, trace id) or None."""
+    """Return one monitored interpreter process as a namespace. `parent` is the `lineage` of another, or None.
+
+    A lineage is made of texts: the session's id and tree, its trace id, span id and trace flags, and the span that its
+    environment named when it was started ("": none).
+    """
     session = type(sys.implementation)()  # a class of our own would cost 0.08 M instructions
     session.id = uuid7()
-    session.parent, session.tree, session.trace_id = parent or (None, session.id[-12:], None)
-    if session.trace_id is None:
-        inherited = os.environ.get("TRACEPARENT")
-        session.trace_id = inherited and cold("inherited").trace_of(inherited) or os.urandom(16).hex()
+    session.parent, tree, session.trace_id, session.parent_span_id, session.trace_flags, outer = parent or NO_PARENT
+    session.tree, session.outer_span_id = tree or session.id[-12:], outer
+    session.surroundings = cold("inherited").adopt(session) if HAS_MORE else {}
+    session.trace_id = session.trace_id or os.urandom(16).hex()
     session.span_id = os.urandom(8).hex()
+    session.lineage = (
+        session.id, session.tree, session.trace_id, session.span_id, session.trace_flags, session.outer_span_id
+    )  # fmt: skip
     session.pid = os.getpid()
     session.started = timestamp(time())
     session.started_monotonic = monotonic()
@@ -63,6 +77,8 @@ def start_facts(session, settings):
         "implementation": sys.implementation.name,
         "host": os.uname().nodename if hasattr(os, "uname") else None,
         "start_method": session.start_method,
+        "parent_span_id": session.parent_span_id,
+        **session.surroundings,
     }
 
 

@@ -45,11 +45,11 @@ def install():
             real[name] = patches.replace(faulthandler, name, make_call(name, getattr(faulthandler, name)))
 
 
-def make_call(name, real_call):
-    """Return what stands in for one of faulthandler's functions."""
+def make_call(name, real_call, module="faulthandling"):
+    """Return what calls a cold module's function of the same name in the place of the real one."""
 
     def monitored_call(*args, **kwargs):
-        stand_in = guard.call("faulthandling", cold, "faulthandling")  # None in half an installation
+        stand_in = guard.call(module, cold, module)  # None in half an installation
         return (getattr(stand_in, name) if stand_in else real_call)(*args, **kwargs)
 
     return patches.disguise(monitored_call, real_call)
