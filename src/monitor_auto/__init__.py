@@ -2,8 +2,12 @@
 
 boot/ in every monitored process, builtin modules only; api.py for programs that want to say more; delivery/ from
 spool to collector, at exit or by a command; hooks/ after the program itself imported a library; cli/ the commands.
-Hot: every monitored process imports this file before boot, so it holds no import that runs.
+Hot: every monitored process imports this file, and by it `boot`, so it imports builtin modules only.
 """
+
+import marshal
+import os
+import sys
 
 __version__ = "0.1.0"
 __all__ = ["Monitor", "__version__"]
@@ -12,13 +16,70 @@ __all__ = ["Monitor", "__version__"]
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from . import boot as boot
     from .api import Monitor as Monitor
 else:
 
-    def __getattr__(name):
-        """Import the API when somebody asks for it; most monitored programs never do."""
+    def __getattr__(name: str) -> object:
+        """Import the API when somebody asks for it; most monitored programs never do. The start line asks for `boot`,
+        which importlib would take 0.4 M instructions to find.
+        """
+        if name == "boot":
+            return load_boot()
         if name != "Monitor":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from .api import Monitor
 
         return Monitor
+
+
+def load_boot() -> object:
+    """Return our package `boot`, without importlib's search if its bytecode is as it should be."""
+    full_name = __name__ + ".boot"
+    data = None if full_name in sys.modules else read_bytecode("__init__")
+    if data:
+        module = type(sys)(full_name)
+        facts = module.__dict__
+        facts["__file__"], facts["__path__"], facts["__package__"] = FOLDER + "/__init__.py", [FOLDER], full_name
+        exec(marshal.loads(memoryview(data)[16:]), facts)
+        sys.modules.setdefault(full_name, module)
+    __import__(full_name)
+    return sys.modules[full_name]
+
+
+def read_bytecode(name: str) -> "bytes | None":
+    """Return the bytes of a `.pyc` (PEP 3147) of a module of `boot`, made by this Python, or None: then importlib shall
+    look.
+
+    Where we were installed, by pip or a distribution, nobody edits the source: only elsewhere it is compared with the
+    source as importlib does (PEP 552). The comparison costs as much as the reading.
+    """
+    try:
+        fd = os.open(FOLDER + "/__pycache__/" + name + _TAG, _READ)
+        try:
+            data = os.read(fd, 65536)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+    if data[:4] != _MAGIC or not (_IS_INSTALLED or is_current(name, data)):
+        return None
+    return data
+
+
+def is_current(name: str, data: bytes) -> bool:
+    """True when bytecode was made of the source that lies there now."""
+    try:
+        source = os.stat(FOLDER + "/" + name + ".py")
+    except OSError:
+        return False
+    size, made = source.st_size & 0xFFFFFFFF, int(source.st_mtime) & 0xFFFFFFFF
+    return data[4:16] == b"\0\0\0\0" + made.to_bytes(4, "little") + size.to_bytes(4, "little")
+
+
+FOLDER = (__file__.rpartition("/")[0] or __file__.rpartition("\\")[0]) + "/boot"
+_IS_INSTALLED = FOLDER.endswith(("site-packages/monitor_auto/boot", "dist-packages/monitor_auto/boot"))
+_MAGIC = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
+_OPTIMIZE = sys.flags.optimize
+_TAG = "." + (sys.implementation.cache_tag or "") + (".opt-%d.pyc" % _OPTIMIZE if _OPTIMIZE else ".pyc")
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

@@ -14,6 +14,10 @@ import marshal
 import os
 import sys
 
+from .. import FOLDER, is_current, read_bytecode
+
+__all__ = ["is_current", "read_bytecode", "start"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `load` makes them attributes of this package
     from . import endings, guard, patches, recorder, redact, session, settings, signals, spool, targets
@@ -187,35 +191,6 @@ def keep(name):
             _kept[name] = data
 
 
-def read_bytecode(name):
-    """Return the bytes of a `.pyc` (PEP 3147) of this Python, or None: then importlib shall look.
-
-    Where we were installed, by pip or a distribution, nobody edits the source: only elsewhere it is compared with the
-    source as importlib does (PEP 552). The comparison costs as much as the reading.
-    """
-    try:
-        fd = os.open(_FOLDER + "/__pycache__/" + name + _TAG, _READ)
-        try:
-            data = os.read(fd, 65536)
-        finally:
-            os.close(fd)
-    except OSError:
-        return None
-    if data[:4] != _MAGIC or not (_IS_INSTALLED or is_current(name, data)):
-        return None
-    return data
-
-
-def is_current(name, data):
-    """True when bytecode was made of the source that lies there now."""
-    try:
-        source = os.stat(_FOLDER + "/" + name + ".py")
-    except OSError:
-        return False
-    size, made = source.st_size & 0xFFFFFFFF, int(source.st_mtime) & 0xFFFFFFFF
-    return data[4:16] == b"\0\0\0\0" + made.to_bytes(4, "little") + size.to_bytes(4, "little")
-
-
 def decode(name, full_name, data):
     """Make a module of a `.pyc`. It has no `__spec__` and no `__loader__`: each costs more than most modules do.
 
@@ -226,7 +201,7 @@ def decode(name, full_name, data):
     global _builtins
     code = marshal.loads(memoryview(data)[16:])
     module = type(sys)(full_name)
-    module.__file__, module.__package__ = _FOLDER + "/" + name + ".py", __name__
+    module.__file__, module.__package__ = FOLDER + "/" + name + ".py", __name__
     if name in HOT:
         sys.modules[full_name] = module
     else:
@@ -275,11 +250,3 @@ def tell_failure(error):
         load("notes").debug("not started: " + type(error).__name__ + ": " + str(error))
     except Exception:  # the installation is damaged: the program runs on unmonitored
         return
-
-
-_FOLDER = __file__.rpartition("/")[0] or __file__.rpartition("\\")[0]
-_IS_INSTALLED = _FOLDER.endswith(("site-packages/monitor_auto/boot", "dist-packages/monitor_auto/boot"))
-_MAGIC = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
-_OPTIMIZE = sys.flags.optimize
-_TAG = "." + (sys.implementation.cache_tag or "") + (".opt-%d.pyc" % _OPTIMIZE if _OPTIMIZE else ".pyc")
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

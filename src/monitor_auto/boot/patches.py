@@ -36,11 +36,11 @@ class Before:
     """What looks and acts like a builtin function, with something done before each call of it.
 
     A call goes through C alone but for `__new__`, which has returned when the real function is called: a slot named
-    `__call__` holds a method that hands `real` to this class, `type.__call__` calls `__new__` and then what a slot named
-    `__init__` holds, which is what calls things of real's type. So what the real function raises passes no frame of
-    ours (that of a plain wrapper would show up in the program's tracebacks). Like a builtin it says so when it is asked
-    for `__class__` or `repr`, and does not become a method where a class has it as an attribute. One class for all of
-    them: a class costs 0.08 M instructions.
+    `__call__` holds a method that hands `real` to this class, `type.__call__` calls `__new__` and then what a slot
+    named `__init__` holds, which is what calls things of real's type. So what the real function raises passes no frame
+    of ours (that of a plain wrapper would show up in the program's tracebacks). Like a builtin it says so when it is
+    asked for `__class__` or `repr`, and does not become a method where a class has it as an attribute. One class for
+    all of them: a class costs 0.08 M instructions.
     """
 
     __slots__ = ("__call__", "__class__", "__dict__", "__init__", "__repr__", "__weakref__")
