@@ -1,5 +1,5 @@
-"""Cold: errors that nothing catches in tasks and callbacks of asyncio's loops and uvloop's. Builtin modules only;
-loaded after the program has imported asyncio.
+"""Cold: asyncio's loops and uvloop's: which one runs, and what nothing catches in their tasks and callbacks. Builtin
+modules only; loaded after the program has imported asyncio.
 
 asyncio hands such an error to `loop.call_exception_handler(context)`, which first of all looks whether the loop has a
 handler of its own. That look is what we wait for: a property in the place of the private attribute reads `context` from
@@ -11,11 +11,37 @@ read, and recorded before anything is printed.
 """
 
 import sys
+from _weakref import ref
 
 from . import cold, exits, guard, patches, recorder
 
 HANDLER = "_exception_handler"
 """BaseEventLoop's attribute, read first in its call_exception_handler (asyncio/base_events.py, 3.10 to 3.15)."""
+
+
+_noticed = None
+"""A weak reference to a loop in which something was recorded: we keep no loop of the program alive."""
+
+
+def running():
+    """Return asyncio's loop that runs in this thread, or None: asyncio is not imported for it."""
+    module = sys.modules.get("_asyncio") or sys.modules.get("asyncio.events")
+    get = getattr(module, "_get_running_loop", None)
+    return None if get is None else get()
+
+
+def notice():
+    """Remember the loop that runs in this thread, unless another one is remembered that still runs."""
+    global _noticed
+    loop = running()
+    if loop is not None and current() is None:
+        _noticed = ref(loop)
+
+
+def current():
+    """Return the loop that was noticed, while it runs; else None."""
+    loop = None if _noticed is None else _noticed()
+    return loop if loop is not None and loop.is_running() else None
 
 
 def install(module):

@@ -26,18 +26,8 @@ class Transport:
         """
         import httpx
 
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.url = f"{settings.scheme}://{host}:{settings.port}{settings.path}"
-        is_loopback = any(address == "::1" or address[:4] == "127." for address in addresses(settings.host))
-        self.is_gzip_worthwhile = not is_loopback
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "monitor-auto"}
-        if settings.token:
-            headers["Authorization"] = f"Bearer {settings.token}"
-        # A proxy cannot reach this machine's own loopback, whatever the environment says.
-        options: dict[str, Any] = {"mounts": {f"all://{host}": None}} if is_loopback else {}
-        if is_loopback and settings.scheme == "http":
-            options["trust_env"] = False
-        self.client = httpx.Client(headers=headers, timeout=timeout_seconds, follow_redirects=False, **options)
+        self.url, self.is_gzip_worthwhile, options = client_options(settings)
+        self.client = httpx.Client(timeout=timeout_seconds, **options)
         self.client._monitor_auto_own = True  # type: ignore[attr-defined]
         self.errors = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
         self.lost_connection = httpx.RemoteProtocolError
@@ -59,12 +49,7 @@ class Transport:
 
         `deadline`: on the clock of `time.monotonic()`; the operations of this one request get what is left until then.
         """
-        headers = {}
-        if self.is_gzip_worthwhile and len(body) >= MIN_GZIP_BYTES:
-            import zlib
-
-            packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-            body, headers = packer.compress(body) + packer.flush(), {"Content-Encoding": "gzip"}
+        body, headers = packed(body) if self.is_gzip_worthwhile else (body, {})
         try:
             return self._send(body, headers, deadline)
         except self.lost_connection:
@@ -72,9 +57,9 @@ class Transport:
             try:
                 return self._send(body, headers, deadline)
             except self.errors as error:
-                raise NoAnswer(_reason(error)) from error
+                raise NoAnswer(reason(error)) from error
         except self.errors as error:  # names, certificates, proxies, sockets
-            raise NoAnswer(_reason(error)) from error
+            raise NoAnswer(reason(error)) from error
 
     def _send(self, body: bytes, headers: dict[str, str], deadline: float | None) -> Answer:
         options: dict[str, Any] = {}
@@ -86,5 +71,33 @@ class Transport:
         return Answer(response.status_code, content_type, response.content, retry_after)
 
 
-def _reason(error: Exception) -> str:
+def client_options(settings: Any) -> tuple[str, bool, dict[str, Any]]:
+    """Return the endpoint's URL, whether gzip is worth its time on the way there, and the arguments for httpx's
+    clients.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    is_loopback = any(address == "::1" or address[:4] == "127." for address in addresses(settings.host))
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "monitor-auto"}
+    if settings.token:
+        headers["Authorization"] = f"Bearer {settings.token}"
+    # A proxy cannot reach this machine's own loopback, whatever the environment says.
+    options: dict[str, Any] = {"mounts": {f"all://{host}": None}} if is_loopback else {}
+    if is_loopback and settings.scheme == "http":  # no TLS is spoken: to load the certificates would take 20 ms
+        options |= {"trust_env": False, "verify": False}
+    url = f"{settings.scheme}://{host}:{settings.port}{settings.path}"
+    return url, not is_loopback, {"headers": headers, "follow_redirects": False, **options}
+
+
+def packed(body: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return a body and its headers, compressed where it is long enough for that."""
+    if len(body) < MIN_GZIP_BYTES:
+        return body, {}
+    import zlib
+
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush(), {"Content-Encoding": "gzip"}
+
+
+def reason(error: Exception) -> str:
+    """Return why there was no answer."""
     return "timeout" if "Timeout" in type(error).__name__ else str(error) or type(error).__name__

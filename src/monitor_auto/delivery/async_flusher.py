@@ -1,0 +1,228 @@
+"""Sends requests by a task of the asyncio loop that the program runs. Lazy: for the flusher's thread of such a program.
+
+The thread keeps the clock, the segments and the policy; what waits for the network is a task of the loop. So the loop
+is not slowed down by a second thread that fights for the interpreter's lock while it talks HTTP, and the thread is
+there when the loop is blocked, closed or gone.
+
+Guarantees:
+- The task is in nobody's way: `asyncio.all_tasks()` does not know it, so no program cancels it, waits for it or counts
+  it; it uses no task factory, number, timer, executor, context variable or asynchronous generator hook of the program.
+- httpx is imported, the client built, and everything that is imported late called once, on the waiting thread.
+- A task that its loop has left behind is taken apart without the loop: nothing is "destroyed but pending" nor "never
+  awaited".
+- Whoever waits is told at once when the request is over, the loop has not moved for BLOCKED_SECONDS, the loop is
+  closed, the time is up, or `interrupt` is called.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from monitor_auto.boot import loops, notes
+
+from . import hush, native
+from .exchange import Answer, NoAnswer
+from .tickets import LoopGone, Ticket, left_behind, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Transport(Protocol):
+        """What sends a body: native.Transport, or anything like it."""
+
+        def post(self, body: bytes, deadline: float) -> Answer: ...
+
+
+BLOCKED_SECONDS = 1.0
+AVOID_SECONDS = 5.0
+"""How long a loop that did not move is left alone."""
+PROBE_SECONDS = 0.2
+"""How often the loop is asked for a sign of life while a request takes long."""
+
+
+class LoopTransport:
+    """Sends to one endpoint by whatever loop the program runs, else by `fallback`, which is another transport. `post`
+    is for one thread at a time, never for one that runs a loop.
+    """
+
+    def __init__(self, settings: Any, timeout_seconds: float, fallback: Transport) -> None:
+        self.settings, self.timeout_seconds, self.fallback = settings, timeout_seconds, fallback
+        self.client: AsyncClient | None = None
+        self.not_before = float("-inf")
+        self.is_interrupted = False
+        self.lag_seconds = 0.0
+
+    def post(self, body: bytes, deadline: float) -> Answer:
+        """Send one body and return the Answer. Raises NoAnswer. `deadline` is on the clock of `time.monotonic()`."""
+        sweep()
+        loop = loops.current()
+        if loop is not None and time.monotonic() >= self.not_before:
+            try:
+                return self.post_by(loop, body, deadline)
+            except LoopGone as error:
+                self.not_before = time.monotonic() + AVOID_SECONDS
+                notes.debug(f"not by the event loop: {error}")
+                if self.is_interrupted:
+                    raise
+            except ImportError as error:  # without anyio, for example: the fallback may need less
+                self.not_before = float("inf")
+                notes.debug(f"no requests by the event loop: {error}")
+        return self.fallback.post(body, deadline)
+
+    def post_by(self, loop: Any, body: bytes, deadline: float) -> Answer:
+        """Send one body by a loop. Raises NoAnswer, LoopGone; ImportError and others where there can be no client."""
+        if self.client is None or self.client.is_spoiled:
+            self.client = AsyncClient(self.settings, self.timeout_seconds)
+        self.client.is_interrupted = self.is_interrupted
+        try:
+            return self.client.post(loop, body, deadline)
+        finally:
+            self.lag_seconds = max(self.lag_seconds, self.client.lag_seconds)
+
+    def take_lag(self) -> float:
+        """Return the longest time, in seconds, for which a loop has let us wait since this was last asked."""
+        lag, self.lag_seconds = self.lag_seconds, 0.0
+        return lag
+
+    def interrupt(self) -> None:
+        """Make `post` return at once, from whatever thread: the process is about to fork or to end."""
+        self.is_interrupted = True
+        if self.client is not None:
+            self.client.interrupt()
+
+    def close(self) -> None:
+        """Close the connections; the fallback's are its owner's to close."""
+        if self.client is not None:
+            self.client.close()
+
+
+class AsyncClient:
+    """An httpx client whose requests can be made by one loop after the other, while none was given up."""
+
+    def __init__(self, settings: Any, timeout_seconds: float) -> None:
+        """Raises ImportError, ValueError and OSError as native.Transport does; LoopGone for a version of httpx that
+        lets nobody else make its connections.
+        """
+        import asyncio
+
+        import httpx
+
+        from . import rehearsal, streams
+
+        hush.loggers()
+        self.asyncio = asyncio
+        self.ticket: Ticket | None = None
+        self.is_interrupted = self.is_spoiled = False
+        self.lag_seconds = 0.0
+        self.backend = streams.Backend(self.on_thread)
+        self.url, self.is_gzip_worthwhile, options = native.client_options(settings)
+        self.client = httpx.AsyncClient(timeout=timeout_seconds, **options)
+        self.client._monitor_auto_own = True  # type: ignore[attr-defined]
+        self.errors = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+        self.lost_connection = httpx.RemoteProtocolError
+        connect_by(self.client, rehearsal.Backend())
+        request = self.client.build_request("POST", self.url, content=b"{}")
+        rehearsal.rehearse(asyncio, Ticket(asyncio, None, lambda: self.send(request)).run())
+        connect_by(self.client, self.backend)
+
+    def post(self, loop: Any, body: bytes, deadline: float) -> Answer:
+        """Send one body by a loop and return the Answer. Raises NoAnswer, and LoopGone where the loop did not."""
+        body, headers = native.packed(body) if self.is_gzip_worthwhile else (body, {})
+        request = self.client.build_request("POST", self.url, content=body, headers=headers)
+        self.backend.loop = loop
+        self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request))
+        try:
+            ticket.ask()
+            self.wait(ticket, deadline)
+        except NoAnswer:
+            self.is_spoiled = True
+            self.close()
+            ticket.give_up()
+            sweep()
+            raise
+        finally:
+            self.lag_seconds = ticket.lag_seconds
+            self.ticket = None
+        self.backend.loop = None  # or we would keep it alive
+        return self.outcome(ticket)
+
+    async def send(self, request: Any) -> Answer:
+        """Send a request; once more when a kept connection turns out to have been closed."""
+        try:
+            response = await self.client.send(request)
+        except self.lost_connection:
+            response = await self.client.send(request)
+        told = response.headers
+        content_type, retry_after = told.get("content-type", ""), told.get("retry-after", "")
+        return Answer(response.status_code, content_type, response.content, retry_after)
+
+    async def on_thread(self, function: Callable[[], Any]) -> Any:
+        """Return what the waiting thread makes of a function that would hold up the loop."""
+        ticket = self.ticket
+        if ticket is None:
+            raise OSError("nobody waits for this any more")
+        future = ticket.loop.create_future()
+        ticket.wishes.append((function, future))
+        ticket.ring()
+        return await future
+
+    def wait(self, ticket: Ticket, deadline: float) -> None:
+        """Wait for a ticket's task, and do what it wishes. Raises NoAnswer."""
+        while not ticket.is_done:
+            ticket.bell.acquire(True, max(0.0, min(PROBE_SECONDS, deadline - time.monotonic())))
+            if self.is_interrupted:
+                raise LoopGone("interrupted")
+            while ticket.wishes:
+                ticket.fulfil(*ticket.wishes.pop(0))
+            if ticket.is_done:
+                return
+            if ticket.loop.is_closed() or time.monotonic() - ticket.last_sign > BLOCKED_SECONDS:
+                raise LoopGone("it does not move")
+            if time.monotonic() >= deadline:
+                raise NoAnswer("timeout")
+            ticket.probe()
+
+    def outcome(self, ticket: Ticket) -> Answer:
+        """Return a finished ticket's answer, or raise what has become of it as NoAnswer."""
+        error = ticket.error
+        if error is None and ticket.answer is not None:
+            return ticket.answer
+        self.is_spoiled = True
+        self.close()
+        if isinstance(error, self.errors):  # names, certificates, proxies, sockets
+            raise NoAnswer(native.reason(error)) from error
+        raise LoopGone(f"the task ended with {type(error).__name__}") from error
+
+    def interrupt(self) -> None:
+        """Make `post` return now."""
+        self.is_interrupted = True
+        ticket = self.ticket
+        if ticket is not None:
+            ticket.ring()
+
+    def close(self) -> None:
+        """Close the connections. The client itself holds nothing else."""
+        self.backend.close()
+
+
+def connect_by(client: Any, backend: Any) -> None:
+    """Let a client make its connections by a backend of ours. Raises LoopGone for an httpx that cannot be told to."""
+    for transport in [client._transport, *client._mounts.values()]:
+        pool: Any = getattr(transport, "_pool", None)
+        if hasattr(pool, "_network_backend"):
+            pool._network_backend = backend
+        elif transport is not None:
+            raise LoopGone("this version of httpx keeps its connections elsewhere")
+
+
+def forget_parent(transport: LoopTransport) -> None:
+    """In a forked child: what is under way is the parent's. Its sockets are closed here; the selector of its loop,
+    which both processes share, is not told. What is suspended stays so until the end.
+    """
+    client = transport.client
+    if client is not None:
+        client.close()
+        if client.ticket is not None:
+            left_behind.append(client.ticket)
