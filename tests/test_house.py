@@ -71,6 +71,7 @@ LAYERS = {
 MORE_IMPORTS = {
     ("monitor_auto.boot.settings", "platformdirs"): "the spool's place on a platform that is neither Linux nor macOS",
     ("monitor_auto.boot", "_xxsubinterpreters"): "who is the main interpreter, before Python 3.12",
+    ("monitor_auto.boot.context", "_contextvars"): "what the current span is kept in, when the first one begins",
     ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
     ("monitor_auto.boot.repairs", "resource"): "lifts a soft limit that leaves the program few descriptors",
     ("monitor_auto.boot.express", "_socket"): "what socket wraps: 2 ms of an exit instead of 10",

@@ -11,7 +11,7 @@ import sys
 import time
 
 from . import boot
-from .boot import cleaning, encode, errors, guard, notes, parsing, patches, recorder, recording
+from .boot import cleaning, context, encode, errors, guard, notes, parsing, patches, recorder, recording
 from .boot.recorder import ERROR, EVENT, METRIC
 from .boot.session import describe
 from .boot.settings import OFF, SITE_FILE, endpoint_parts
@@ -173,21 +173,25 @@ class Monitor(metaclass=_MonitorType):
 class Span:
     """What `Monitor.span` returns; every entry is timed for itself."""
 
-    __slots__ = ("_data", "_name", "_started")
+    __slots__ = ("_begun", "_data", "_name")
 
     def __init__(self, name: str, data: Mapping[str, Any] | None) -> None:
         self._name = name
         self._data = data
-        self._started: list[float] = []
+        self._begun: list[Any] = []
 
     def __enter__(self) -> Span:
-        self._started.append(time.perf_counter())
+        try:
+            span = guard.call("Monitor.span", context.enter) if recorder.session is not None else None
+        except RecursionError:
+            span = None
+        self._begun.append((time.perf_counter(), span))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if recorder.session is not None:
+        if recorder.session is not None or self._begun:
             try:
                 guard.call("Monitor.span", self._leave, error)
             except RecursionError:
@@ -219,13 +223,19 @@ class Span:
         self.__exit__(kind, error, trace)
 
     def _leave(self, error: BaseException | None) -> None:
-        started = self._started.pop() if self._started else time.perf_counter()
+        started, begun = self._begun.pop() if self._begun else (time.perf_counter(), None)
         own = {"duration_ms": round((time.perf_counter() - started) * 1000, 3)}
         if error is not None:
             own["error"] = encode.class_name(error)
         if isinstance(error, Exception):  # not SystemExit, GeneratorExit, a task's CancelledError
             _record_error(error, {"span": self._name})
-        recorder.record(EVENT, self._name, _joined(own, self._data))
+        facts = _joined(own, self._data)
+        if begun is None:
+            recorder.record(EVENT, self._name, facts)
+            return
+        span, token = begun
+        context.leave(span, token)
+        context.record(EVENT, self._name, facts, span)
 
 
 def _check(endpoint: Any, app: Any, app_version: Any, given_patterns: Any) -> list[str]:
