@@ -14,28 +14,24 @@ from . import recorder, stdlib
 
 variable = None
 """A ContextVar, once there has been a span. It holds the current one: (trace id, span id, member of events inside it,
-member of its own event); None: there is none."""
+member of its own event, trace flags); None: there is none."""
 
 _write = None
 
 
 def enter(remote=None):
-    """Begin a span below the current one, or below `remote`, a (trace id, span id) that came with a request. Returns
-    (span, token), both for `leave`.
+    """Begin a span below the current one, or below `remote`, a (trace id, span id, flags) that came with a request
+    (`inherited.context_of` reads it). Returns (span, token), both for `leave`.
     """
     if variable is None:
         install()
-    above = variable.get()
     if remote is not None:
-        trace, parent = remote
-    elif above is not None:
-        trace, parent = above[0], above[1]
+        trace, parent, flags = remote
     else:
-        session = recorder.session
-        trace, parent = (session.trace_id, session.span_id) if session is not None else ("0" * 32, "0" * 16)
+        trace, parent, flags = current() or ("0" * 32, "0" * 16, "00")
     own = os.urandom(8).hex()
     inside = ',"span":{"trace_id":"' + trace + '","span_id":"' + own + '"'
-    span = (trace, own, inside + "}", inside + ',"parent_span_id":"' + parent + '"}')
+    span = (trace, own, inside + "}", inside + ',"parent_span_id":"' + parent + '"}', flags)
     return span, variable.set(span)
 
 
@@ -50,7 +46,7 @@ def leave(span, token):
 
 def record(kind, name, facts, span):
     """Record the event that a span itself is. Returns its id, or None where nothing was recorded."""
-    token = variable.set((span[0], span[1], span[3], span[3]))
+    token = variable.set((span[0], span[1], span[3], span[3], span[4]))
     try:
         return recorder.record(kind, name, facts)
     finally:
@@ -58,18 +54,18 @@ def record(kind, name, facts, span):
 
 
 def current():
-    """Return the (trace id, span id) that an outgoing request or a child is to name; None without a session."""
+    """Return (trace id, span id, flags) of what is running now; None without a session."""
     span = None if variable is None else variable.get()
     if span is not None:
-        return span[0], span[1]
+        return span[0], span[1], span[4]
     session = recorder.session
-    return None if session is None else (session.trace_id, session.span_id)
+    return None if session is None else (session.trace_id, session.span_id, session.trace_flags)
 
 
 def traceparent():
-    """Return the W3C `traceparent` of what is running now, sampled; None without a session."""
+    """Return the W3C `traceparent` that an outgoing request or a child is to carry; None without a session."""
     ids = current()
-    return None if ids is None else "00-" + ids[0] + "-" + ids[1] + "-01"
+    return None if ids is None else "00-" + "-".join(ids)
 
 
 def install():
