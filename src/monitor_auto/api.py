@@ -22,11 +22,13 @@ CO_COROUTINE = 0x80
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Any, TypeVar, cast
 
     Function = TypeVar("Function", bound=Callable[..., Any])
+    Child = TypeVar("Child", bound=subprocess.Popen[Any])
 else:
 
     def cast(kind, value):
@@ -145,6 +147,22 @@ class Monitor(metaclass=_MonitorType):
         functions.
         """
         return Span(name, data)
+
+    @staticmethod
+    def relay(popen: Child) -> Child:
+        """Take the lines `monitor-event: {…}` off the captured output of a `subprocess.Popen` and record them as
+        events; the program reads everything else unchanged. Returns the same object.
+
+        Call it before you read. Streams that are not captured (no `PIPE`) are left alone. The lines are taken off, too,
+        where no monitor is configured, so that the program reads the same everywhere. Raises TypeError for what is no
+        Popen (an asyncio subprocess, for one).
+        """
+        for name in ("stdout", "stderr"):
+            stream = getattr(popen, name, popen)
+            if stream is not None and not hasattr(stream, "fileno"):
+                raise TypeError(f"relay takes a subprocess.Popen, not {type(popen).__name__}")
+        guard.late("relaying", "relay", popen)
+        return popen
 
     @staticmethod
     def flush(timeout: float = 3.0) -> bool:

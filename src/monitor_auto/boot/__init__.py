@@ -40,9 +40,8 @@ COLD = (
     "forked",
 )
 COLDER = (
-    "arrivals", "ci", "context", "express", "handover", "inherited", "loops", "parsing", "sampling", "selfreport",
-    "teardown",
-    "terminating", "undoing",
+    "arrivals", "ci", "context", "express", "handover", "inherited", "loops", "parsing", "relaying", "sampling",
+    "selfreport", "splitting", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 

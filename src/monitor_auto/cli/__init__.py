@@ -34,6 +34,7 @@ token; MONITOR_SPOOL_DIR says where events wait.
 Exit codes: 0 fine, 1 something is wrong or left, 2 wrong call.
 """
 COMMANDS = {
+    "run": "run any command with the monitor on",
     "status": "say whether programs are monitored here, and what waits in the spool",
     "doctor": "check everything, and say what to do about what is wrong",
     "collect": "collect events on this machine and show them on a page",
@@ -51,15 +52,26 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     """
     forget_folder()
     words = list(sys.argv[1:] if argv is None else argv)
+    words, command = separate(words)
     parser = make_parser(words)
     try:
         arguments = parse(parser, words)
+        arguments.command = command
     except SystemExit as stop:  # argparse prints help, version and usage errors, and raises
         return int(stop.code or 0)
     if arguments.run is None:
         parser.print_help()
         return 2
     return call(arguments)
+
+
+def separate(words: "list[str]") -> "tuple[list[str], list[str]]":
+    """Return our own words, and those of the command that `run` is to run, which no parser of ours shall look at."""
+    if words[:1] != ["run"]:
+        return words, []
+    from .run import separate as separate_run
+
+    return separate_run(words)
 
 
 def call(arguments: "Namespace") -> int:
