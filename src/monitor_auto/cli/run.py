@@ -348,10 +348,10 @@ def begin_session(command: Sequence[str]) -> None:
 def child_environment() -> dict[str, str]:
     """Return the environment of the command: ours, and whose child it is."""
     environment = dict(os.environ)
-    own = recorder.session
-    if own is not None:
+    own, rules = recorder.session, recorder.settings
+    if own is not None and rules is not None:
         environment.update(inherited.handed_down(own))
-        if recorder.settings.propagate:
+        if rules.propagate:
             environment["TRACEPARENT"] = "00-" + "-".join(own.lineage[2:5])
     return environment
 
