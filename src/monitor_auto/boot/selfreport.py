@@ -19,7 +19,7 @@ failure = {}
 """Status and text of the last failure."""
 _told = {}
 _reports = 0
-"""How many events the last report was: that they were sent is no news."""
+"""How many events were reports: that they were recorded and sent is no news."""
 _entries = 0
 SENT = ("sdk.events.sent", "", "")
 _busy = allocate_lock()
@@ -51,11 +51,11 @@ def record(is_trouble_only=False):
     """Write down what has changed since the last time; with `is_trouble_only` not how many were produced and sent, as
     long as all of them have reached a file.
     """
-    global _reports
     if recorder.session is None or not _busy.acquire(False):
         return
     try:
         recorder.has_report = False
+        reports = _reports
         limits, out = cold("limits"), cold("sampling").sampled_out() if is_loaded("sampling") else 0
         now = dict(counts)
         for (reason, name), counter in list(limits.dropped.items()):
@@ -63,7 +63,8 @@ def record(is_trouble_only=False):
         fresh = {key: value - _told.get(key, 0) for key, value in now.items() if value > _told.get(key, 0)}
         has_gaps = enter(fresh, out - _told.get("out", 0))
         produced, sent = limits.produced(), fresh.get(SENT, 0)
-        is_more = produced > _told.get("all", 0) or sent > _reports or set(fresh) - {SENT}
+        own = produced - _reports
+        is_more = own > _told.get("own", 0) or sent > _reports - _told.get("reports", 0) or set(fresh) - {SENT}
         if is_trouble_only:
             fresh.pop(SENT, None)
         elif not is_more:  # only the last reports were sent
@@ -77,8 +78,9 @@ def record(is_trouble_only=False):
         for key, new in fresh.items():
             write(key[0], now[key], new, *key[1:])
             _told[key] = now[key]
-        _told["out"], _told["all"] = out, limits.produced()
-        _reports = _told["all"] - produced
+        _told["out"] = out
+        if not is_trouble_only:
+            _told["own"], _told["reports"] = own, reports
     finally:
         _busy.release()
 
@@ -98,6 +100,8 @@ def reset():
 
 def write(metric, value, new, reason="", name=""):
     """Write one of the counts."""
+    global _reports
+    _reports += 1
     facts = {"value": value, "new": new}
     if metric == "sdk.flush.failures":
         facts.update(failure)
