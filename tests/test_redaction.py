@@ -138,7 +138,7 @@ def test_what_the_fast_path_writes_is_what_the_careful_one_would(data: dict[str,
     )
     text = "".join(encoder(data, 0))
     try:
-        suspicious = redact.is_suspicious_json(text, text.encode(), len(data))
+        suspicious = recording.is_suspicious_json(text, text.encode(), len(data))
     except UnicodeEncodeError:
         return
     if not suspicious:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # `load` makes them attributes of this package
     from . import endings, guard, patches, recorder, redact, session, settings, signals, spool, targets
 
 HOT = (
-    "formats", "redact", "guard", "settings", "session", "recorder", "spool", "patches", "signals", "targets",
+    "formats", "redact", "guard", "settings", "session", "spool", "recorder", "patches", "signals", "targets",
     "endings",
 )  # fmt: skip
 COLD = (
@@ -64,7 +64,8 @@ def start(overrides=None):
         for name in HOT:
             load(name)
         for name in COLD:  # before our own files: there may be no further descriptor
-            keep(name)
+            if name not in globals():
+                _kept[name] = read_bytecode(name)
         _is_started = start_process(overrides)
     except Exception as error:  # half an installation, an endpoint that cannot be used, no memory: dormant
         tell_failure(error)
@@ -126,9 +127,9 @@ def start_session(decided, parent, start_method):
     started = session.make(decided, parent, start_method)
     _lineage = started.lineage
     if recorder.segment is None:
-        recorder.segment = spool.Segment(decided, signals.use_file)
+        recorder.segment = spool.make(decided, signals.use_file)
     recorder.begin(decided, started)
-    recorder.segment.start(started)
+    spool.start(recorder.segment, started)
     recorder.record_facts("session.start", session.start_facts(started, decided))
     # In the C environment only: the program's os.environ stays as it is.
     os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
@@ -181,14 +182,6 @@ def __getattr__(name):
     if name in COLD or name in COLDER:
         return load(name)
     raise AttributeError("module %r has no attribute %r" % (__name__, name))
-
-
-def keep(name):
-    """Read a cold module's bytecode without decoding it."""
-    if name not in globals():
-        data = read_bytecode(name)
-        if data:
-            _kept[name] = data
 
 
 def decode(name, full_name, data):

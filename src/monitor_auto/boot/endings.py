@@ -10,9 +10,11 @@ Guarantees:
 import _thread
 import os
 import sys
+import time
 
-from . import guard, patches, recorder
-from .session import end_facts
+from . import guard, patches, recorder, spool
+
+_monotonic = time.monotonic  # the program may replace that of the module
 
 
 def install():
@@ -51,12 +53,35 @@ def end(reason, exit_code, **more):
     return True
 
 
+def end_facts(session, reason, exit_code):
+    """Return the data of `session.end`. The peak resident size is VmHWM on Linux (proc(5)); elsewhere it is there only
+    if the program has `resource` loaded.
+    """
+    facts = {"reason": reason, "duration_ms": round((_monotonic() - session.started_monotonic) * 1000, 3)}
+    if exit_code is not None:
+        facts["exit_code"] = exit_code
+    times = os.times()
+    facts["cpu_user_ms"] = round(times.user * 1000)
+    facts["cpu_system_ms"] = round(times.system * 1000)
+    try:
+        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 4096)
+        finally:
+            os.close(fd)
+        facts["max_rss_bytes"] = int(text.partition(b"VmHWM:")[2].split(None, 1)[0]) * 1024
+    except (OSError, AttributeError, IndexError, ValueError):
+        if "resource" in sys.modules:
+            facts["max_rss_bytes"] = sys.modules["resource"].getrusage(0).ru_maxrss  # RUSAGE_SELF
+    return facts
+
+
 def on_atexit():
     """The last exit function: write the end, then deliver. What is not delivered in time stays in the spool."""
     session, settings = recorder.session, recorder.settings
     if session is None or session.pid != os.getpid():
         return
-    guard.call("segment check", recorder.segment.check)  # its number may be the program's by now
+    guard.call("segment check", spool.check, recorder.segment)  # its number may be the program's by now
     guard.call("end", end_normally)
     if settings.exit_timeout_seconds and settings.scheme != "local":
         guard.late("handover", "deliver")

@@ -8,7 +8,7 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 import sys
 from _thread import allocate_lock
 
-from . import recorder, repairs, start_session
+from . import recorder, repairs, spool, start_session
 
 
 def become_child(settings, lineage, frame):
@@ -19,7 +19,7 @@ def become_child(settings, lineage, frame):
     is_child_of_session = recorder.session is not None
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
-        recorder.segment.start(None)
+        spool.start(recorder.segment, None)
     loaded = vars(sys.modules[__package__])
     for name in ("limits", "sampling", "selfreport"):  # those that the parent has needed
         if name in loaded:

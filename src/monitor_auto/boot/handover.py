@@ -8,7 +8,7 @@ import time
 from _thread import _count as other_threads
 from _thread import allocate_lock
 
-from . import check_same, cold, endings, recorder
+from . import check_same, cold, endings, recorder, spool
 
 flushing = allocate_lock()
 
@@ -16,7 +16,7 @@ flushing = allocate_lock()
 def deliver():
     """Send what can be sent now; a session whose parent lives leaves it to the parent."""
     settings, segment = recorder.settings, recorder.segment
-    segment.check()
+    spool.check(segment)
     if settings.scheme == "local" or not settings.exit_timeout_seconds:
         keep_bounds()
         return
@@ -45,7 +45,7 @@ def keep_bounds():
 def flush(timeout):
     """Deliver what this session has recorded so far, in this thread. True when all of it was answered with success."""
     settings, segment = recorder.settings, recorder.segment
-    segment.check()
+    spool.check(segment)
     if settings.scheme == "local":
         return True
     if not flushing.acquire(True, max(timeout, 0)):

@@ -5,8 +5,7 @@ Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it
 
 import sys
 
-from . import recorder
-from .guard import late
+from . import guard, recorder
 
 replaced = []
 on_calls = {}
@@ -47,7 +46,7 @@ class Before:
 
     def __new__(cls, real, /, *args, **kwargs):
         if recorder.session is not None:
-            late("exits", on_calls[id(real)], args, kwargs)
+            guard.late("exits", on_calls[id(real)], args, kwargs)
         made = object.__new__(cls)
         made.__init__ = type(real).__call__
         return made
@@ -80,7 +79,7 @@ def replace_hook(owner, name, on_call):
 
     def monitored_hook(*args, **kwargs):
         if recorder.session is not None:
-            late("exits", on_call, *args)
+            guard.late("exits", on_call, *args)
         return real(*args, **kwargs)
 
     disguise(monitored_hook, real)

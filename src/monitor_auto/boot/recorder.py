@@ -7,10 +7,9 @@ handlers and `__del__` record at the same time.
 """
 
 import os
-from time import time
+import time
 
-from . import cold, guard
-from .formats import clock_texts, flat_object
+from . import cold, formats, guard, spool
 
 EVENT = '{"v":1,"type":"event","name":"'
 ERROR = '{"v":1,"type":"error","name":"'
@@ -20,6 +19,7 @@ LIFECYCLE = '{"v":1,"type":"lifecycle","name":"'
 CHECK_EVENTS = 1023
 """The segment's descriptor is looked at once a second, and every this many events (a power of two less one)."""
 
+_time = time.time  # the program may replace that of the module
 
 session = None
 """The session that this process is; None: dormant, nothing is recorded."""
@@ -61,7 +61,7 @@ record = load_record
 
 def record_facts(name, facts):
     """Record a lifecycle event whose facts are our own: nothing in them is secret."""
-    text = flat_object(facts)
+    text = formats.flat_object(facts)
     return write(LIFECYCLE, name, text if len(text) < 15000 else cold("encode").encode(facts))
 
 
@@ -71,7 +71,7 @@ def write(kind, name, text):
     if wake is not None:
         call, wake = wake, None
         call()
-    now = time()
+    now = _time()
     second = int(now)
     clock = _clock
     try:
@@ -105,7 +105,7 @@ def tick(second):
     """Once a second: make the timestamp's texts and look after the segment."""
     global _clock
     is_first = not _clock[0]
-    _clock = clock = (second, *clock_texts(second))
+    _clock = clock = (second, *formats.clock_texts(second))
     if not is_first:
-        guard.call("segment check", segment.check)
+        guard.call("segment check", spool.check, segment)
     return clock

@@ -20,10 +20,8 @@ TOKEN_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.
 
 
 # What one pass over the bytes can count or sort is cheap; a search in bytes costs 130 ns, four times one in a str
-# (CPython 3.11). In the JSON of a flat object the colons and quotes are its own: a quote inside a string has a
-# backslash.
+# (CPython 3.11).
 _MARKS = b"@=\\\"':"
-_JSON_MARKS = b"@=\\':"
 _DIGITS = b"0123456789"
 _KINDS = bytes.maketrans(TOKEN_CHARS.encode(), b"a" * len(TOKEN_CHARS))
 DIGITS = bytes.maketrans(b"0123456789d", b"dddddddddd_")
@@ -38,15 +36,11 @@ home = ""
 def is_suspicious(text):
     """True when the text might hold something to remove; False is certain."""
     data = text.encode("utf-8", "replace")
-    return len(data.translate(None, _MARKS)) != len(data) or _needs_look(text, data)
+    return len(data.translate(None, _MARKS)) != len(data) or needs_look(text, data)
 
 
-def is_suspicious_json(text, data, colons):
-    """The same for a flat JSON object with that many keys, as text and as bytes."""
-    return len(data) - len(data.translate(None, _JSON_MARKS)) != colons or _needs_look(text, data)
-
-
-def _needs_look(text, data):
+def needs_look(text, data):
+    """Look for what has none of the marks."""
     if "--" in text or "/" in text and ("/home/" in text or "/Users/" in text or home and home in text):
         return True
     if _LONG_RUN in data.translate(_KINDS):
@@ -58,7 +52,7 @@ def _needs_look(text, data):
     return "bearer " in text.lower() or bool(extra_words or value_rules)
 
 
-_TOKEN_STARTS = tuple(prefix for prefix, _ in TOKEN_SHAPES)
+_TOKEN_STARTS = tuple(dict(TOKEN_SHAPES))
 
 
 def tidy(text):
@@ -72,30 +66,21 @@ def tidy(text):
 
 def without_home(text):
     """Return the text with `~` for home directories, the user's own and those in the usual places."""
-    if home and home in text:
-        text = _replace_directory(text, home, 0)
-    for root in ("/home/", "/Users/"):
-        if root in text:
-            text = _replace_directory(text, root, 1)
+    for path in (home, "/home/", "/Users/"):
+        if not path or path not in text:
+            continue
+        is_root = path is not home  # what lies below it is a home directory
+        parts = []
+        kept = 0
+        start = text.find(path)
+        while start >= 0:
+            end = start + len(path)
+            while is_root and ((text[end : end + 1] or "/") in TOKEN_CHARS or text[end : end + 1] > "\x7f"):
+                end += 1
+            is_whole = end > start + len(path) if is_root else (text[end : end + 1] or "/") not in TOKEN_CHARS
+            if is_whole and not (start and text[start - 1] in TOKEN_CHARS + "~"):
+                parts += (text[kept:start], "~")
+                kept = end
+            start = text.find(path, max(start + 1, kept))
+        text = "".join(parts) + text[kept:]
     return text
-
-
-def _replace_directory(text, path, is_root):
-    """Replace a directory, or with `is_root` the one below it, where a path begins there."""
-    parts = []
-    kept = 0
-    start = text.find(path)
-    while start >= 0:
-        end = start + len(path)
-        while is_root and (text[end : end + 1] in _NAME_CHARS or text[end : end + 1] > "\x7f"):
-            end += 1
-        is_whole = end > start + len(path) if is_root else text[end : end + 1] not in _NAME_CHARS
-        if is_whole and not (start and text[start - 1] in _BEFORE):
-            parts += (text[kept:start], "~")
-            kept = end
-        start = text.find(path, max(start + 1, kept))
-    return "".join(parts) + text[kept:]
-
-
-_NAME_CHARS = frozenset(TOKEN_CHARS)
-_BEFORE = frozenset(TOKEN_CHARS + "~")

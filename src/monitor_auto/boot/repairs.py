@@ -10,7 +10,7 @@ import sys
 import time
 from _thread import _count as other_threads
 
-from . import check_same, cold, encode, guard, notes, recorder, stdlib
+from . import check_same, cold, encode, guard, notes, recorder, spool, stdlib
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
@@ -43,9 +43,9 @@ def check(segment):
             if reopen(segment):
                 drain(segment)
         elif not is_live_ours(segment):
-            segment.take_lock(segment.directory)
+            spool.take_lock(segment, segment.directory)
         elif os.fstat(segment.fd).st_size > segment.max_bytes:
-            segment.begin(segment.directory)
+            spool.begin(segment, segment.directory)
             is_full = True
     except OSError as error:  # a full disk, no descriptors: the next check tries again
         notes.debug("segment not put right: " + str(error))
@@ -77,7 +77,7 @@ def open_in(segment, directory):
     try:
         directory = private_directory(directory)
         segment.is_keeper = os.lstat(directory).st_size > CROWDED_BYTES and segment.base[-1] == "0"
-        return segment.open_in(directory)
+        return spool.open_in(segment, directory)
     except OSError as error:
         notes.debug("spool " + directory + " cannot be used: " + str(error))
         return False
@@ -100,7 +100,7 @@ def reopen(segment):
     if time.monotonic() < segment.next_try or segment.session is None:
         return False
     rescued = rescue(segment).splitlines(True)
-    if not segment.open():
+    if not spool.open_segment(segment):
         segment.next_try = time.monotonic() + RETRY_SECONDS
         return False
     segment.queue[:0] = rescued
@@ -156,7 +156,7 @@ def turn(segment):
         return segment.number - 1
     try:
         last = segment.number
-        segment.begin(segment.directory)
+        spool.begin(segment, segment.directory)
         return last
     except OSError as error:  # a full disk, no descriptors
         notes.debug("no further segment: " + str(error))

@@ -1,13 +1,13 @@
 """Hot: who this process is: ids, parent, program, and the facts of its start. Builtin modules only."""
 
+import _thread
 import os
 import sys
-from _thread import get_ident
-from time import monotonic, time  # the program may replace those of the module
+import time
 
-from . import cold, redact
-from .formats import flat_object, timestamp, uuid7
+from . import cold, formats, redact
 
+_monotonic, _time = time.monotonic, time.time  # the program may replace those of the module
 PARENT_VARIABLE = "MONITOR_PARENT"
 # One of these tells of a trace or a CI job to belong to: `inherited.py` reads more. Most processes have none.
 _ENVIRON = getattr(os.environ, "_data", os.environ)  # bytes on POSIX, 3.10 to 3.15
@@ -25,7 +25,7 @@ def make(settings, parent, start_method):
     environment named when it was started ("": none).
     """
     session = type(sys.implementation)()  # a class of our own would cost 0.08 M instructions
-    session.id = uuid7()
+    session.id = formats.uuid7()
     session.parent, tree, session.trace_id, session.parent_span_id, session.trace_flags, outer = parent or NO_PARENT
     session.tree, session.outer_span_id = tree or session.id[-12:], outer
     session.surroundings = cold("inherited").adopt(session) if HAS_MORE else {}
@@ -35,13 +35,13 @@ def make(settings, parent, start_method):
         session.id, session.tree, session.trace_id, session.span_id, session.trace_flags, session.outer_span_id
     )  # fmt: skip
     session.pid = os.getpid()
-    session.started = timestamp(time())
-    session.started_monotonic = monotonic()
+    session.started = formats.timestamp(_time())
+    session.started_monotonic = _monotonic()
     session.start_method = start_method
     session.program, session.is_script = program_name(sys.orig_argv)
     session.app = settings.app
     session.app_version = settings.app_version
-    session.main_thread = get_ident()
+    session.main_thread = _thread.get_ident()
     session.exit_code = session.uncaught = session.outermost = None
     session.has_exited = session.is_ended = False
     describe(session, settings)
@@ -60,17 +60,21 @@ def describe(session, settings):
     facts = {"id": session.id, "started": session.started, "parent": session.parent}
     facts["trace_id"] = session.trace_id
     facts["span_id"] = session.span_id
-    session.tail = '"source":' + flat_object(source) + ',"session":' + flat_object(facts) + ',"data":'
+    session.tail = '"source":' + formats.flat_object(source) + ',"session":' + formats.flat_object(facts) + ',"data":'
 
 
 def start_facts(session, settings):
     """Return the data of `session.start`."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # deleted under us, or not readable
+        folder = None
     return {
         "pid": session.pid,
         "ppid": os.getppid(),
         "program": session.program,
         "argv": command_line(sys.orig_argv, settings.argv),
-        "cwd": redact.tidy(_working_directory()),
+        "cwd": redact.tidy(folder),
         "executable": redact.tidy(sys.executable),
         "venv": redact.tidy(sys.prefix) if sys.prefix != sys.base_prefix else None,
         "python": "%d.%d.%d" % sys.version_info[:3],
@@ -80,18 +84,6 @@ def start_facts(session, settings):
         "parent_span_id": session.parent_span_id,
         **session.surroundings,
     }
-
-
-def end_facts(session, reason, exit_code):
-    """Return the data of `session.end`."""
-    facts = {"reason": reason, "duration_ms": round((monotonic() - session.started_monotonic) * 1000, 3)}
-    if exit_code is not None:
-        facts["exit_code"] = exit_code
-    times = os.times()
-    facts["cpu_user_ms"] = round(times.user * 1000)
-    facts["cpu_system_ms"] = round(times.system * 1000)
-    facts["max_rss_bytes"] = _max_rss_bytes()
-    return facts
 
 
 def command_line(arguments, how):
@@ -120,24 +112,3 @@ def program_name(arguments):
         if first and first[0] != "-"
         else cold("inherited").program_name(arguments)
     )
-
-
-def _working_directory():
-    try:
-        return os.getcwd()
-    except OSError:  # deleted under us, or not readable
-        return None
-
-
-def _max_rss_bytes():
-    """Return the peak resident size: VmHWM on Linux (proc(5)); elsewhere only if the program has `resource` loaded."""
-    try:
-        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(fd, 4096)
-        finally:
-            os.close(fd)
-        return int(text.partition(b"VmHWM:")[2].split(None, 1)[0]) * 1024
-    except (OSError, AttributeError, IndexError, ValueError):
-        resource = sys.modules.get("resource")
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource is not None else None

@@ -9,7 +9,7 @@ Guarantees:
 
 import sys
 
-from .guard import late
+from . import guard
 
 STDLIB = {
     "code": "monitor_auto.hooks.prompt:install",
@@ -35,7 +35,7 @@ def find_spec(name, path=None, target=None):
     """
     if name not in waiting:
         return None
-    find = late("arrivals", "finder_of", name)
+    find = guard.late("arrivals", "finder_of", name)
     return None if find is None else find(name, path, target)
 
 
@@ -54,4 +54,4 @@ def install(given_settings):
     sys.meta_path.insert(place, sys.modules[__name__])
     for name in list(waiting):
         if name in sys.modules:
-            late("arrivals", "install_late", name)
+            guard.late("arrivals", "install_late", name)
