@@ -40,8 +40,8 @@ COLD = (
     "forked",
 )
 COLDER = (
-    "arrivals", "ci", "context", "express", "handover", "inherited", "loops", "parsing", "relaying", "sampling",
-    "selfreport", "splitting", "teardown", "terminating", "undoing",
+    "arrivals", "choosing", "ci", "commandline", "context", "express", "handover", "inherited", "loops", "parsing",
+    "relaying", "sampling", "selfreport", "splitting", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
@@ -61,6 +61,9 @@ def start(overrides=None):
     _is_starting = True  # an audit hook, a signal handler or a finder may come here again meanwhile
     try:
         check_same()
+        if "MONITOR_EXCLUDE" in os.environ or "MONITOR_INCLUDE" in os.environ:
+            if load("choosing").leaves_out(os.environ, inherited_role()):
+                return load("choosing").leave_out()
         for name in HOT:
             load(name)
         for name in COLD:  # before our own files: there may be no further descriptor
@@ -89,6 +92,8 @@ def start_process(overrides):
     home = (os.environ.get("HOME") or os.path.expanduser("~")).rstrip("/")
     if home[:1] == "/" or "\\" in home:
         redact.home = home
+    if decided.choice and not role and not load("choosing").is_wanted(decided.choice, sys.orig_argv):
+        return load("choosing").leave_out()
     if session.PARENT_VARIABLE in os.environ:  # for us alone: the program shall not see it
         _lineage = load("inherited").lineage_of(os.environ.pop(session.PARENT_VARIABLE), os.environ.get("TRACEPARENT"))
     atexit.register(endings.on_atexit)

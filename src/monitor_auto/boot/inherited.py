@@ -109,24 +109,5 @@ def program_name(arguments):
     """Return the program of a command line with options (script path, module of -m, "-c", or "python" for a prompt)
     and whether it is a script file.
     """
-    name, is_script = program_of(arguments)
+    name, is_script = cold("commandline").program_of(arguments)
     return (redact.tidy(name.rpartition("/")[2]) if is_script else name), is_script
-
-
-def program_of(arguments):
-    """Return the same with the script's path as it was given."""
-    position = 1
-    while position < len(arguments):
-        argument = arguments[position]
-        flags = argument[1:] if argument[:1] == "-" and argument[:2] != "--" else ""
-        for index, flag in enumerate(flags):
-            if flag in "mc":
-                rest = flags[index + 1 :] or "".join(arguments[position + 1 : position + 2])
-                return (rest if flag == "m" else "-c"), False
-            if flag in "WX":
-                position += not flags[index + 1 :]
-                break
-        if argument == "-" or not argument.startswith("-"):
-            return argument, argument != "-"
-        position += 2 if argument == "--check-hash-based-pycs" else 1
-    return "python", False

@@ -2,7 +2,7 @@
 
 import os
 
-from . import cleaning, cold, notes
+from . import cold
 from .settings import IS_ELEVATED
 
 BURST_SECONDS = 10
@@ -31,9 +31,12 @@ def parse(settings, values):
     if values.get("MONITOR_SAMPLE"):
         settings.sample = cold("sampling").rules_of(values["MONITOR_SAMPLE"], problems)
     settings.propagate = values.get("MONITOR_PROPAGATE", "1").strip().lower() not in ("0", "false")
+    include, exclude = values.get("MONITOR_INCLUDE", ""), values.get("MONITOR_EXCLUDE", "")
+    if include or exclude:
+        settings.choice = cold("choosing").make(include, exclude)
     settings.redact = [pattern for pattern in values.get("MONITOR_REDACT", "").split(",") if pattern.strip()]
     if settings.redact:
-        cleaning.add_rules(settings.redact)
+        cold("cleaning").add_rules(settings.redact)
     settings.argv = _choice(values, "MONITOR_ARGV", ("scrubbed", "full", "name"), problems)
     settings.instrument = _names(values.get("MONITOR_INSTRUMENT", ""))
     settings.skip = _names(values.get("MONITOR_SKIP", ""))
@@ -47,7 +50,7 @@ def rate_block(limit):
 def report(settings):
     """Write down which values could not be read."""
     for problem in settings.problems:
-        notes.debug(problem)
+        cold("notes").debug(problem)
 
 
 def fallback_directories():
