@@ -1,6 +1,8 @@
 """Every answer that a collector can give, each against a server that gives it: what is delivered, kept, dropped."""
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -171,3 +173,25 @@ def test_207_that_makes_no_sense_is_a_yes(children: Children, collector: Collect
     done = children.twin(HELLO, endpoint=collector.url)
     assert collector.names() == KEPT
     assert done.names == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
+def test_answer_that_was_compressed_unasked_is_read_all_the_same(
+    children: Children, collector: Collector, coding: str
+) -> None:
+    """Proxies compress what they like; which events the collector refused must not be lost in it."""
+    answer = json.dumps({"accepted": 1, "rejected": 1, "errors": [{"index": 1, "message": "no"}]}).encode()
+    packed = zlib.compress(answer) if coding == "deflate" else gzip.compress(answer)
+    collector.answer = Answer(207, packed, (("Content-Encoding", coding),))
+    run = children.twin(HELLO, endpoint=collector.url)
+    assert [(line["what"], line["count"]) for line in run.ledger] == [("rejected", 1)]
+    assert collector.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("body", [b"no gzip at all", gzip.compress(b"{}")[:9]], ids=["nonsense", "half"])
+def test_success_that_cannot_be_unpacked_is_a_success(children: Children, collector: Collector, body: bytes) -> None:
+    """The status says that the events were taken; sending them again for ever helps nobody."""
+    collector.answer = Answer(200, body, (("Content-Encoding", "gzip"),))
+    run = children.twin(HELLO, endpoint=collector.url)
+    assert run.names == []
+    assert collector.names() == KEPT

@@ -27,6 +27,7 @@ LEGAL = {
     "bare newlines": b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
     "length of no content": b"HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n",
     "twice the same length": OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "twice the same length in one": OK + b"Content-Length: 2, 2\r\n\r\n{}",
     "latin-1": OK + b"X-Name: K\xe4the\r\nContent-Length: 0\r\n\r\n",
     "more than was promised": OK + b"Content-Length: 2\r\n\r\n{}HTTP/1.1 500 no\r\n\r\n",
 }
@@ -41,6 +42,7 @@ ILLEGAL = {
     "chunk without a size": OK + b"Transfer-Encoding: chunked\r\n\r\n\r\n{}\r\n0\r\n\r\n",
     "negative chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
     "two lengths": OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "two lengths in one": OK + b"Content-Length: 2, 3\r\n\r\n{}",
     "negative length": OK + b"Content-Length: -1\r\n\r\n",
     "length of another alphabet": OK + "Content-Length: ٢\r\n\r\n{}".encode(),
     "unknown coding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",

@@ -188,3 +188,19 @@ def test_empty_spool_directory_is_a_wrong_call(children: Children, tmp_path: Pat
     """A shell writes it where a variable is not set."""
     done = command(children, "enable", "--endpoint", "local:", "--prefix", str(tmp_path), "MONITOR_SPOOL_DIR=")
     assert (done.status, b"must be a whole path" in done.stderr, b"Traceback" in done.stderr) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [("api_key=hush", 0o600), ("key=hush", 0o600), ("x=0123456789abcdef0123", 0o600), ("project=7", 0o644)],
+)
+def test_key_in_the_address_is_not_shown(changeable: Sandbox, children: Children, query: str, mode: int) -> None:
+    """Some collectors take the key in the address: it must not be in a build's log, nor readable by everybody."""
+    how: dict[str, Any] = {"python": changeable, "bare": True}
+    for words in ([], ["--json"]):
+        done = command(children, "enable", "--endpoint", f"{NOWHERE}?{query}", *words, **how)
+        assert done.status == 0
+        assert query.encode() not in done.stdout + done.stderr
+        assert f"{NOWHERE}?[not shown]".encode() in done.stdout
+    assert mode_of(site_file_of(changeable)) == mode
+    assert f"MONITOR_ENDPOINT={NOWHERE}?{query}\n" in site_file_of(changeable).read_text(encoding="utf-8")

@@ -354,6 +354,44 @@ def test_token_is_in_the_request_and_nowhere_else(children: Children, collector:
     assert [path.name for path in kept if b"hush-1234" in path.read_bytes()] == []
 
 
+def test_events_of_a_session_with_a_token_wait_for_a_token(children: Children, collector: Collector) -> None:
+    """Sent without, they are refused, or taken by somebody who was not to have them."""
+    collector.go_away()
+    with_token = {"MONITOR_TOKEN": "mine", "MONITOR_EXIT_TIMEOUT": "0"}
+    children.run("print(1)", endpoint=collector.url, env=with_token)
+    collector.come_back()
+    children.run("print(2)", endpoint=collector.url)
+    assert len(collector.names()) == 2
+    flush = ["python", "-m", "monitor_auto", "flush"]
+    flushed = children.run(flush, endpoint=collector.url)
+    assert flushed.status == 1
+    assert b"2 events left: the programs that recorded them had a MONITOR_TOKEN" in flushed.stderr
+    assert len(collector.names()) == 2
+    children.run("print(3)", endpoint=collector.url, env={"MONITOR_TOKEN": "another"})
+    assert len(collector.names()) == 6
+    assert {request.headers.get("authorization") for request in collector.requests} == {None, "Bearer another"}
+
+
+@pytest.mark.parametrize(
+    ("change", "token", "requests"),
+    [
+        ("os.environ['MONITOR_TOKEN'] = 'mine'", None, ["Bearer mine", None]),
+        ("", None, [None]),
+        ("", "mine", ["Bearer mine"]),
+        ("del os.environ['MONITOR_TOKEN']", "mine", ["Bearer mine"]),
+    ],
+    ids=["child alone", "none", "both", "parent alone"],
+)
+def test_child_leaves_its_events_to_a_parent_that_may_send_them(
+    children: Children, collector: Collector, change: str, token: str | None, requests: list[str | None]
+) -> None:
+    """Secrets are not always handed down; but who has one must not leave its events to somebody who has none."""
+    program = f"import os, subprocess, sys\n{change}\nsubprocess.run([sys.executable, '-c', 'print(1)'], check=True)"
+    children.twin(program, endpoint=collector.url, env={"MONITOR_TOKEN": token})
+    assert collector.names().count("session.end") == 2
+    assert [request.headers.get("authorization") for request in collector.requests] == requests
+
+
 @pytest.mark.parametrize("token", ["hush\nX-Evil: 1", "hush\r", "hüsh"])
 def test_token_that_no_header_may_hold_is_not_sent(token: str, children: Children, collector: Collector) -> None:
     """A newline in a token would end the header; nothing goes out, and the log says which setting it is."""

@@ -25,7 +25,10 @@ MAX_EVENT_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Answer:
-    """One way to answer. `pace` is bytes a second (0: all at once); after `cut` bytes the connection closes."""
+    """One way to answer. `pace` is bytes a second (0: all at once); after `cut` bytes the connection closes.
+
+    `raw` is sent in place of an answer.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -33,12 +36,14 @@ class Answer:
     pace: int = 0
     cut: int | None = None
     silent: bool = False
+    raw: bytes = b""
 
 
 OK = Answer()
 STALL = Answer(silent=True)
 DRIP = Answer(body=b"{}", pace=1)
 HALF = Answer(body=b"{}", cut=9)
+GARBAGE = Answer(raw=b"\x00\x01SSH-2.0-OpenSSH_9.2\r\n\r\n")
 PAGE = Answer(body=HTML, headers=(("Content-Type", "text/html; charset=utf-8"),))
 REDIRECT = Answer(302, headers=(("Location", "/elsewhere"),))
 UNAVAILABLE = Answer(503, b"try later")
@@ -307,8 +312,8 @@ def _give(answer: Answer, handler: BaseHTTPRequestHandler, pause: Callable[[floa
         handler.close_connection = True
         return
     whole = _wire(answer)
-    wire = whole if answer.cut is None else whole[: answer.cut]
-    handler.close_connection = answer.cut is not None
+    wire = answer.raw or (whole if answer.cut is None else whole[: answer.cut])
+    handler.close_connection = answer.cut is not None or bool(answer.raw)
     for piece in _pieces(wire, answer.pace):
         handler.wfile.write(piece)
         if answer.pace and pause(1):

@@ -85,7 +85,21 @@ def has_living_parent():
     session, segment = recorder.session, recorder.segment
     if session.parent is None or segment.directory is None:
         return False
-    return is_locked(segment.directory + "/" + segment.key + "." + session.tree + "." + session.parent + ".live")
+    base = segment.directory + "/" + segment.key + "." + session.tree + "." + session.parent
+    return is_locked(base + ".live") and (not recorder.settings.token or has_token(base + ".0.jsonl"))
+
+
+def has_token(path):
+    """False when the session of a segment had no token: it does not send the events of one that has."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC)
+        try:
+            header = os.read(fd, 16384).partition(b"\n")[0]
+        finally:
+            os.close(fd)
+    except OSError:  # it has begun another one
+        return True
+    return not header or b',"token":true' in header
 
 
 def seal(segment):

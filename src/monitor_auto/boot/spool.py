@@ -148,12 +148,13 @@ def header(segment, inode, number):
     endpoint = segment.settings.endpoint.partition("?")[0]  # a query may hold a key
     return (
         '{"monitor_auto_segment":%d,"endpoint":%s,"session":"%s","parent":%s,"tree":"%s","number":%d,"inode":%d,'
-        '"machine":%s,"boot":%s,"pid":%d%s,"started":"%s"}\n'
+        '"machine":%s,"boot":%s,"pid":%d%s%s,"started":"%s"}\n'
         % (
             SEGMENT_FORMAT, formats.quote(endpoint), session.id, '"%s"' % session.parent if session.parent else "null",
             session.tree, number, inode, formats.quote(_one_line("/etc/machine-id")),
             formats.quote(_one_line("/proc/sys/kernel/random/boot_id")), session.pid,
-            ',"ended":true' if session.is_ended else "", session.started,
+            ',"token":true' if segment.settings.token else "", ',"ended":true' if session.is_ended else "",
+            session.started,
         )
     ).encode()  # fmt: skip
 

@@ -1,7 +1,7 @@
 """`monitor-auto enable`: write etc/monitor-auto.env, so that every program of an environment is monitored.
 
-Guarantees: the file appears whole or not at all; with a token only its owner can read it, from its first byte on; the
-token is never printed and never on a command line.
+Guarantees: the file appears whole or not at all; with a token, or a key in the endpoint's query, only its owner can
+read it, from its first byte on; neither is ever printed, and the token is never on a command line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import glob
 import os
 import sys
 from typing import Any
+from urllib import parse
 
+from monitor_auto.boot import cleaning
 from monitor_auto.boot.parsing import read_site_file
 from monitor_auto.boot.settings import SITE_FILE, make
 
@@ -43,6 +45,9 @@ NOT_HERE = {
     "MONITOR_TOKEN": "on a command line everybody can see it; use --token-file or --with-token",
     "MONITOR_PARENT": "it is the monitor's own",
 }
+KEY_NAMES = ("key", "code", "sig", "signature", "auth")
+"""What services call a key in a query, beside the words that redaction knows."""
+LONG_VALUE = 20
 HEADER = "# Written by `monitor-auto enable`. Defaults of every Python program of this environment.\n"
 
 
@@ -146,7 +151,7 @@ def site_file_of(prefix: str) -> str:
 
 def write(path: str, settings: dict[str, str]) -> bool:
     """Write the file by rename; return False when it was there just so. Raises OSError."""
-    mode = 0o600 if "MONITOR_TOKEN" in settings else 0o644
+    mode = 0o600 if holds_secret(settings) else 0o644
     if read_site_file(path) == settings and not os.path.islink(path) and os.stat(path).st_mode & 0o777 == mode:
         return False
     folder = os.path.dirname(path)
@@ -166,9 +171,29 @@ def write(path: str, settings: dict[str, str]) -> bool:
     return True
 
 
+def holds_secret(settings: dict[str, str]) -> bool:
+    """Return whether other users must not read these settings."""
+    return "MONITOR_TOKEN" in settings or any(map(is_secret, settings["MONITOR_ENDPOINT"].partition("?")[2].split("&")))
+
+
+def is_secret(pair: str) -> bool:
+    """Return whether a part of a query looks as if it let somebody in: by its name, or since nobody would type it."""
+    name, sign, value = pair.partition("=")
+    name = parse.unquote(name).lower()
+    is_key = cleaning.is_secret_key(name) or name in KEY_NAMES
+    return bool(value) and is_key or len(value if sign else name) >= LONG_VALUE
+
+
+def shown_settings(settings: dict[str, str]) -> dict[str, str]:
+    """Return settings as they may be printed."""
+    shown = {name: "[not shown]" if name == "MONITOR_TOKEN" else value for name, value in settings.items()}
+    address, mark, _ = settings["MONITOR_ENDPOINT"].partition("?")
+    return {**shown, "MONITOR_ENDPOINT": address + (mark and "?[not shown]")}
+
+
 def report(path: str, settings: dict[str, str], is_new: bool, arguments: Any) -> None:
     """Say what stands in the file, and what may surprise."""
-    shown = {name: "[not shown]" if name == "MONITOR_TOKEN" else value for name, value in settings.items()}
+    shown = shown_settings(settings)
     hints = list(warnings(settings, arguments.prefix))
     if arguments.json:
         print_json({"path": path, "changed": is_new, "settings": shown, "warnings": hints})
@@ -184,7 +209,7 @@ def warnings(settings: dict[str, str], prefix: str) -> list[str]:
     """Return what an operator would want to know."""
     hints = []
     made = make(settings)
-    if made.token:
+    if holds_secret(settings):
         hints.append("only you can read the file, so that only your programs are monitored by it, not other users'.")
     if made.token and made.scheme == "http" and not is_loopback(made.host):
         hints.append("the token goes over plain http to another machine, readable on the way: use https.")

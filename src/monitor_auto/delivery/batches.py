@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 1 << 20
 _FRAME_BYTES = 100
+_BEGIN = b'{"batch_id":"'
 
 
 def batches(lines: "Iterable[Line]", batch_size: int) -> "Iterator[list[Line]]":
@@ -38,7 +39,13 @@ def body(batch: list[Line]) -> bytes:
     Empty when no line is good.
     """
     events = b",".join([line.text for line in batch if not line.fault])
-    return b'{"batch_id":"' + uuid7().encode() + b'","events":[' + events + b"]}" if events else b""
+    return _BEGIN + uuid7().encode() + b'","events":[' + events + b"]}" if events else b""
+
+
+def renewed(data: bytes) -> bytes:
+    """Return a request body with another batch id, for another attempt."""
+    batch_id: bytes = uuid7().encode()
+    return _BEGIN + batch_id + data[len(_BEGIN) + len(batch_id) :]
 
 
 def settle(batch: list[Line]) -> int:

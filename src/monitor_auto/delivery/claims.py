@@ -15,7 +15,7 @@ from monitor_auto.boot import guard, notes, recorder
 from monitor_auto.boot.formats import quote
 
 from . import strict
-from .segments import Line, Segment, Unreadable, remove, session_id, sessions
+from .segments import WITH_TOKEN, Line, Segment, Unreadable, Withheld, remove, session_id, sessions
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Claim:
     def __init__(self, directory: str, base: str, descriptor: int) -> None:
         self.directory, self.base, self.descriptor = directory, base, descriptor
         self.segments: list[Segment] = []
+        self.withheld = 0
         self.is_complete = False
 
     @property
@@ -43,20 +44,27 @@ class Claim:
         return f"{self.directory}/{self.base}.live"
 
     def lines(
-        self, settings: "Any", numbers: list[int], deadline: float, is_good: "Callable[[bytes], bool]" = strict.is_event
+        self,
+        settings: "Any",
+        numbers: list[int],
+        deadline: float,
+        is_good: "Callable[[bytes], bool]" = strict.is_event,
+        is_sent: bool = True,
     ) -> "Iterator[Line]":
-        """Yield what these segments still hold. A segment that is none of ours is put aside, one that fails is left.
-
-        Raises OutOfTime.
+        """Yield what these segments still hold. A segment that is none of ours is put aside, one that fails is left,
+        and so is one that had a token when it `is_sent` and we have none. Raises OutOfTime.
         """
+        check = self.check_token if is_sent and not settings.token else self.check
         numbers = self.all_numbers(numbers)
         self.segments = [Segment(self.directory, self.base, number, len(numbers) > 1) for number in numbers]
         self.write_what_became(settings)
         for segment in list(self.segments):
             try:
-                yield from segment.read(deadline, is_good, self.check)
+                yield from segment.read(deadline, is_good, check)
             except FileNotFoundError:
                 self.segments.remove(segment)
+            except Withheld:
+                self.withheld += 1
             except Unreadable as error:
                 self.put_aside(segment, str(error))
             except OSError as error:  # a bad disk, no descriptors left: it stays for another time
@@ -81,6 +89,12 @@ class Claim:
             raise Unreadable("the segment of another session")
         if field(header, b"number") != b"%d" % number:
             raise Unreadable("a second name of another segment")
+
+    def check_token(self, header: bytes, facts: os.stat_result, number: int) -> None:
+        """Raise Withheld, too, when the session had a token and we have none."""
+        self.check(header, facts, number)
+        if WITH_TOKEN in header:
+            raise Withheld
 
     def write_what_became(self, settings: "Any") -> None:
         """Give a session that has no end its `session.lost`, once."""

@@ -31,6 +31,7 @@ from .sending import Sending
 REQUEST_SECONDS = 30.0
 ALARM_MARGIN_SECONDS = 0.2
 """How much later than httpx's own timeouts the alarm comes."""
+WITHHELD = "the programs that recorded them had a MONITOR_TOKEN, and here is none"
 _REQUIRED: dict[str, Any] = {
     "v": (int, str),
     "type": str,
@@ -74,7 +75,7 @@ class Drain:
         self.key = endpoint_key(settings.endpoint)
         self.outcome = Outcome(directories=existing_spools(settings))
         self.claims: list[claims.Claim] = []
-        self.bytes_done = self.bytes_in_all = 0
+        self.bytes_done = self.bytes_in_all = self.withheld = 0
 
     def run(self) -> Outcome:
         """Deliver what there is and return the Outcome. Raises nothing for what collectors and disks do."""
@@ -167,6 +168,7 @@ class Drain:
         """Let go of the claims whose events all got through, or of all."""
         for claim in [claim for claim in self.claims if everything or claim.is_settled()]:
             self.claims.remove(claim)
+            self.withheld += claim.withheld
             guard.call("release", claim.release)
 
     def keep_bounds(self) -> None:
@@ -188,7 +190,7 @@ class Drain:
                 else:
                     self.outcome.running += bool(numbers)
         if self.outcome.left and not self.outcome.why:
-            self.outcome.why = "not every segment could be read"
+            self.outcome.why = WITHHELD if self.withheld else "not every segment could be read"
 
 
 def on_alarm(number: int, frame: Any) -> None:

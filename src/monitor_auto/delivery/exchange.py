@@ -155,8 +155,22 @@ def read_answer(receive: "Callable[[], bytes]") -> Answer:
         headers = _headers(reader)
         if status == 101:
             raise NoAnswer("the server changes the protocol")
-    body = b"" if status in (204, 304) else _body(reader, headers)
+    body = b"" if status in (204, 304) else unpacked(_body(reader, headers), headers.get("content-encoding", ""))
     return Answer(status, headers.get("content-type", ""), body, headers.get("retry-after", ""))
+
+
+def unpacked(body: bytes, coding: str) -> bytes:
+    """Return a body as it was before a server compressed it unasked; nothing where that cannot be undone."""
+    if coding.lower() in ("", "identity"):
+        return body
+    zlib = stdlib.load("zlib") if coding.lower() in ("gzip", "x-gzip", "deflate") else None
+    if zlib is None:
+        return b""
+    try:
+        plain: bytes = zlib.decompressobj(47).decompress(body, MAX_BODY_BYTES)  # gzip or zlib, as the data says
+        return plain
+    except zlib.error:
+        return b""
 
 
 def _status(line: bytes) -> int:
@@ -178,6 +192,8 @@ def _headers(reader: "_Reader") -> dict[str, str]:
         if not colon or not name or name != name.strip():
             raise NoAnswer("the answer has a header without a name")
         name, value = name.lower(), value.strip()
+        if name == "content-length" and len({part.strip() for part in value.split(",")}) == 1:
+            value = value.partition(",")[0].strip()  # the same length twice, joined on its way (RFC 9110, 8.6)
         if name == "content-length" and headers.get(name, value) != value:
             raise NoAnswer("the answer has two lengths")
         headers[name] = value

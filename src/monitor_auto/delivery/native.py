@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from .batches import renewed
 from .exchange import Answer, NoAnswer, addresses
 
 if TYPE_CHECKING:
@@ -49,20 +50,20 @@ class Transport:
 
         `deadline`: on the clock of `time.monotonic()`; the operations of this one request get what is left until then.
         """
-        body, headers = packed(body) if self.is_gzip_worthwhile else (body, {})
         try:
-            return self._send(body, headers, deadline)
+            return self._send(body, deadline)
         except self.lost_connection:
             # A kept connection that the server had just closed; `event_id` covers the case that it had read it all.
             try:
-                return self._send(body, headers, deadline)
+                return self._send(renewed(body), deadline)
             except self.errors as error:
                 raise NoAnswer(reason(error)) from error
         except self.errors as error:  # names, certificates, proxies, sockets
             raise NoAnswer(reason(error)) from error
 
-    def _send(self, body: bytes, headers: dict[str, str], deadline: float | None) -> Answer:
+    def _send(self, body: bytes, deadline: float | None) -> Answer:
         options: dict[str, Any] = {}
+        body, headers = packed(body) if self.is_gzip_worthwhile else (body, {})
         if deadline is not None:
             options["timeout"] = max(0.001, deadline - time.monotonic())
         response = self.client.post(self.url, content=body, headers=headers, **options)

@@ -15,6 +15,7 @@ from .claims import Claim, field
 from .lines import is_whole
 from .segments import (
     HEADER,
+    WITH_TOKEN,
     WRITE,
     Line,
     Segment,
@@ -38,14 +39,19 @@ _BUFFER_BYTES = 256 * 1024
 class Writer:
     """A segment in the making: `add` lines, then `finish` or `abandon`."""
 
-    def __init__(self, model: Segment, number: int, is_merged: bool) -> None:
-        """`model` is a segment of the same session. Raises OSError, Unreadable."""
+    def __init__(self, model: Segment, number: int, is_merged: bool, has_token: bool = False) -> None:
+        """`model` is a segment of the same session; `has_token`: lines of one that had a token will be in it, too.
+
+        Raises OSError, Unreadable.
+        """
         header = header_line(model)
         self.path = Segment(model.directory, model.base, number).path
         self.temporary = f"{self.path}.{os.getpid()}.tmp"
         remove(self.temporary)
         self.descriptor = os.open(self.temporary, WRITE | os.O_EXCL, 0o600)
         self.parts = [header_of(header, number, os.fstat(self.descriptor).st_ino, is_merged)]
+        if has_token and WITH_TOKEN not in self.parts[0]:
+            self.parts[0] = HEADER + WITH_TOKEN[1:] + b"," + self.parts[0][len(HEADER) :]
         self.held = 0
 
     def add(self, text: bytes) -> None:
@@ -102,6 +108,14 @@ def header_line(segment: Segment) -> bytes:
         return read_header(descriptor)[0]
     finally:
         os.close(descriptor)
+
+
+def had_token(segment: Segment) -> bool:
+    """Return whether the session of a segment had a token; not for what cannot be read."""
+    try:
+        return WITH_TOKEN in header_line(segment)
+    except (OSError, Unreadable):
+        return False
 
 
 def kinds_in(segment: Segment) -> set[str]:
@@ -172,11 +186,15 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
     writer: Writer | None = None
     written = 0.0
     damaged: list[Line] = []
+    has_token = any(had_token(Segment(claim.directory, claim.base, n)) for claim in claims for n in numbers[claim.base])
     try:
         for claim in claims:
-            for line in claim.lines(settings, numbers[claim.base], deadline, is_whole):
+            for line in claim.lines(settings, numbers[claim.base], deadline, is_whole, is_sent=False):
                 if writer is None and line.segment is not None:
-                    writer, owner = Writer(line.segment, free_number(claim, numbers[claim.base]), True), claim
+                    writer, owner = (
+                        Writer(line.segment, free_number(claim, numbers[claim.base]), True, has_token),
+                        claim,
+                    )
                 if line.fault or writer is None:
                     damaged.append(line)
                 else:

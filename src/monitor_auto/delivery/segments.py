@@ -26,6 +26,12 @@ class Unreadable(Exception):
     """A file that bears a segment's name and is none of ours: a link, a pipe, another user's, no header, a copy."""
 
 
+class Withheld(Exception):
+    """A segment whose session had a token: it does not go to the collector without one."""
+
+
+WITH_TOKEN = b',"token":true'
+"""In the header of a segment whose session had a token; never the token, nor anything that it could be guessed from."""
 FATES = ("sent", "rejected", "dropped", "aside", "sampled_out")
 """What can become of an event; `sampled_out` ones were no lines."""
 
