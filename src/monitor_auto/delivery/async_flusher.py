@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from monitor_auto.boot import loops, notes
 
 from . import hush, native
+from .batches import renewed
 from .exchange import Answer, NoAnswer
 from .tickets import LoopGone, Ticket, left_behind, sweep
 
@@ -124,15 +125,14 @@ class AsyncClient:
         self.lost_connection = httpx.RemoteProtocolError
         connect_by(self.client, rehearsal.Backend())
         request = self.client.build_request("POST", self.url, content=b"{}")
-        rehearsal.rehearse(asyncio, Ticket(asyncio, None, lambda: self.send(request)).run())
+        rehearsal.rehearse(asyncio, Ticket(asyncio, None, lambda: self.send(request, b"{}")).run())
         connect_by(self.client, self.backend)
 
     def post(self, loop: Any, body: bytes, deadline: float) -> Answer:
         """Send one body by a loop and return the Answer. Raises NoAnswer, and LoopGone where the loop did not."""
-        body, headers = native.packed(body) if self.is_gzip_worthwhile else (body, {})
-        request = self.client.build_request("POST", self.url, content=body, headers=headers)
+        request = self.request(body)
         self.backend.loop = loop
-        self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request))
+        self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request, body))
         try:
             ticket.ask()
             self.wait(ticket, deadline)
@@ -148,12 +148,18 @@ class AsyncClient:
         self.backend.loop = None  # or we would keep it alive
         return self.outcome(ticket)
 
-    async def send(self, request: Any) -> Answer:
-        """Send a request; once more when a kept connection turns out to have been closed."""
+    def request(self, body: bytes) -> Any:
+        """Return the request for a body, compressed where that helps."""
+        body, headers = native.packed(body) if self.is_gzip_worthwhile else (body, {})
+        return self.client.build_request("POST", self.url, content=body, headers=headers)
+
+    async def send(self, request: Any, body: bytes) -> Answer:
+        """Send the request for a body; once more when a kept connection turns out to have been closed."""
         try:
             response = await self.client.send(request)
         except self.lost_connection:
-            response = await self.client.send(request)
+            again = await self.on_thread(lambda: self.request(renewed(body)))
+            response = await self.client.send(again)
         told = response.headers
         content_type, retry_after = told.get("content-type", ""), told.get("retry-after", "")
         return Answer(response.status_code, content_type, response.content, retry_after)
