@@ -374,3 +374,15 @@ def test_folder_full_of_shadows_does_not_stop_the_command(children: Children, co
     done = children.run([str(children.sandbox.bin / "monitor-auto"), "flush"], endpoint=collector.url, cwd=folder)
     assert (done.status, done.stderr) == (0, b"")
     assert_once(collector, left)
+
+
+def test_second_attempt_of_a_request_is_a_batch_of_its_own(children: Children, collector: Collector) -> None:
+    """A server may hang up on a kept connection; a collector that knows batches by their id must not mix the two."""
+    source = "from monitor_auto import Monitor\nfor number in range(198): Monitor.event('work.step', {'n': number})"
+    children.run(source, endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "0"})
+    collector.answer_next(Answer(200), Answer(200, cut=0))
+    flushed = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
+    assert (flushed.status, flushed.stderr) == (0, b"")
+    ids = [request.batch["batch_id"] for request in collector.requests if request.batch]
+    assert len(set(ids)) == len(ids) == 3
+    assert len(collector.unique()) == 200

@@ -90,6 +90,7 @@ class Children:
         self.folder = folder
         self.home = _made(folder / "home")
         self.spool = folder / "spool"
+        self.spools = {self.spool}
         self._started: list[Child] = []
         self._programs = 0
 
@@ -132,6 +133,7 @@ class Children:
         # In a process group of its own, so that a child that hangs can be killed with everything it started.
         popen = {"start_new_session": True, **popen}
         environment = _merged({**self._base(sandbox), **settings}, env)
+        self.spools |= {spool, Path(environment.get("MONITOR_SPOOL_DIR") or spool)}
         process = subprocess.Popen(words, env=environment, cwd=cwd or _made(self.folder / "cwd"), **popen)
         child = Child(process, spool, announce_internal_errors)
         self._started.append(child)
