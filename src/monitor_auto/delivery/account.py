@@ -6,7 +6,8 @@ is delivered, and written into `<key>.account` before the segment is deleted.
 Guarantees:
 - produced = sent + rejected + dropped + aside + sampled out + spooled + gaps, where gaps are sequence numbers that
   never reached a file: dropped from memory while no disk took them, or not told of by a session that was killed.
-- A line is named by session, segment and inode: written again after a death in between, it counts once.
+- A line is named by session, segment, inode and how often the segment was trimmed (a file system gives the number of an
+  inode out again): written again after a death in between, it counts once.
 - `produced` comes from the sequence numbers alone, so that the sum is a check and no definition.
 """
 

@@ -25,6 +25,7 @@ from .segments import (
     open_own,
     read_header,
     remove,
+    trimmed,
 )
 
 TYPE_CHECKING = False  # see lines.py
@@ -87,9 +88,13 @@ class Writer:
 
 
 def header_of(model: bytes, number: int, inode: int, is_merged: bool) -> bytes:
-    """Return a segment's header with another number and inode."""
+    """Return a segment's header with another number, or as that of a smaller one, and another inode."""
     header = model.replace(b'"inode":' + field(model, b"inode"), b'"inode":%d' % inode, 1)
     header = header.replace(b'"number":' + field(model, b"number"), b'"number":%d' % number, 1)
+    if field(model, b"number") == b"%d" % number:  # the same segment, made smaller
+        rounds = trimmed(model)
+        header = header.replace(b'"trimmed":%d,' % rounds, b"", 1)
+        header = HEADER + b'"trimmed":%d,' % (rounds + 1) + header[len(HEADER) :]
     if is_merged and b',"merged":' not in header:
         header = HEADER + b'"merged":true,' + header[len(HEADER) :]
     return header

@@ -99,7 +99,7 @@ class Segment:
         self.path = f"{directory}/{base}.{number}.jsonl"
         self.position_path = f"{directory}/{base}.{number}.sent"
         self.is_read = self.is_finished = False
-        self.pending = self.inode = 0
+        self.pending = self.inode = self.rounds = 0
         self.is_merged = False
         self.end = 0
         self.tally = Tally()
@@ -108,12 +108,14 @@ class Segment:
         """Remember what names this segment in the account."""
         self.inode = facts.st_ino
         self.is_merged = b'"merged":true,' in header
+        self.rounds = trimmed(header)
 
     def account_name(self) -> str:
         """Return the name of this segment's line in the account. Merged ones have lines of many sessions."""
         if self.is_merged:
             self.tally.last = -1
-        return f"{session_id(self.base)}.{self.number}.{self.inode}"
+        name = f"{session_id(self.base)}.{self.number}.{self.inode}"
+        return f"{name}.{self.rounds}" if self.rounds else name  # trimmed again it may get the inode it once had
 
     def read(
         self,
@@ -244,6 +246,12 @@ def read_header(descriptor: int) -> tuple[bytes, int]:
     if not newline or not header.startswith(HEADER) or not header.endswith(b"}"):
         raise Unreadable("no header of a format that this version knows")
     return header, len(header) + 1
+
+
+def trimmed(header: bytes) -> int:
+    """Return how often a segment was made smaller, which its header says."""
+    number = header.partition(b'"trimmed":')[2].partition(b",")[0]
+    return int(number) if number.isdigit() and len(number) < 10 else 0
 
 
 def write_whole(path: str, data: bytes) -> None:
