@@ -158,7 +158,7 @@ class Monitor(metaclass=_MonitorType):
         Popen (an asyncio subprocess, for one).
         """
         for name in ("stdout", "stderr"):
-            stream = getattr(popen, name, popen)
+            stream = getattr(popen, name, 0)
             if stream is not None and not hasattr(stream, "fileno"):
                 raise TypeError(f"relay takes a subprocess.Popen, not {type(popen).__name__}")
         guard.late("relaying", "relay", popen)

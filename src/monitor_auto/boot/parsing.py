@@ -3,7 +3,7 @@
 import os
 
 from . import cold
-from .settings import IS_ELEVATED
+from .settings import IS_ELEVATED, OFF
 
 BURST_SECONDS = 10
 BLOCKS = 16
@@ -30,6 +30,7 @@ def parse(settings, values):
     settings.rate_block = rate_block(settings.rate_limit)
     if values.get("MONITOR_SAMPLE"):
         settings.sample = cold("sampling").rules_of(values["MONITOR_SAMPLE"], problems)
+    settings.relay = values.get("MONITOR_RELAY", "").strip().lower() not in OFF
     settings.propagate = values.get("MONITOR_PROPAGATE", "1").strip().lower() not in ("0", "false")
     include, exclude = values.get("MONITOR_INCLUDE", ""), values.get("MONITOR_EXCLUDE", "")
     if include or exclude:

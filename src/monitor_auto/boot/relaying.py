@@ -210,6 +210,16 @@ def relay(popen):
             divert(stream.fileno(), popen.pid)
 
 
+def on_fork_exec(args, pid):
+    """Relay what the caller of `_posixsubprocess.fork_exec` captures: its own ends of the pipes are the 9th and the
+    11th argument (3.10 to 3.15). `subprocess` has made its file objects of them already, asyncio makes its own later.
+    """
+    prepare()
+    for fd in (args[8], args[10]):
+        if fd >= 0:
+            divert(fd, pid)
+
+
 def divert(fd, pid):
     """Put a pump between a pipe and the descriptor that the program reads it from."""
     if any(facts_of(fd, pump.inode) for pump in pumps):

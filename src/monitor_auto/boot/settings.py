@@ -32,7 +32,7 @@ def make(values):
     settings = type(sys.implementation)(
         problems=[], spool_limit_bytes=50 << 20, spool_age_seconds=14 * 86400.0, batch_size=100, propagate=True,
         redact=(), argv="scrubbed", instrument=(), skip=(), is_from_site_file=False, term_timeout_seconds=0,
-        rate_limit=1000.0, rate_block=625, sample=(), choice=None,
+        rate_limit=1000.0, rate_block=625, sample=(), choice=None, relay=False,
     )  # fmt: skip
     settings.endpoint = values["MONITOR_ENDPOINT"].strip()
     settings.scheme, settings.host, settings.port, settings.path = endpoint_parts(settings.endpoint)
