@@ -39,8 +39,12 @@ if TYPE_CHECKING:
 BLOCKED_SECONDS = 1.0
 AVOID_SECONDS = 5.0
 """How long a loop that did not move is left alone."""
-PROBE_SECONDS = 0.2
-"""How often the loop is asked for a sign of life while a request takes long."""
+LOOK_SECONDS, PROBE_SECONDS = 0.02, 0.2
+"""How often, while a request takes long, the loop is looked at, and asked for a sign of life."""
+
+
+in_use: list[LoopTransport] = []
+"""The one that this process sends with."""
 
 
 class LoopTransport:
@@ -54,6 +58,7 @@ class LoopTransport:
         self.not_before = float("-inf")
         self.is_interrupted = False
         self.lag_seconds = 0.0
+        in_use[:] = [self]
 
     def post(self, body: bytes, deadline: float) -> Answer:
         """Send one body and return the Answer. Raises NoAnswer. `deadline` is on the clock of `time.monotonic()`."""
@@ -113,6 +118,7 @@ class AsyncClient:
         from . import rehearsal, streams
 
         hush.loggers()
+        hush.asyncio_logger()
         self.asyncio = asyncio
         self.ticket: Ticket | None = None
         self.is_interrupted = self.is_spoiled = False
@@ -124,22 +130,21 @@ class AsyncClient:
         self.errors = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
         self.lost_connection = httpx.RemoteProtocolError
         connect_by(self.client, rehearsal.Backend())
-        request = self.client.build_request("POST", self.url, content=b"{}")
+        request = self.request(b"{}")
         rehearsal.rehearse(asyncio, Ticket(asyncio, None, lambda: self.send(request, b"{}")).run())
         connect_by(self.client, self.backend)
 
     def post(self, loop: Any, body: bytes, deadline: float) -> Answer:
         """Send one body by a loop and return the Answer. Raises NoAnswer, and LoopGone where the loop did not."""
-        request = self.request(body)
         self.backend.loop = loop
+        request = self.request(body)
         self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request, body))
         try:
             ticket.ask()
             self.wait(ticket, deadline)
         except NoAnswer:
             self.is_spoiled = True
-            self.close()
-            ticket.give_up()
+            ticket.give_up(self.backend.close)
             sweep()
             raise
         finally:
@@ -149,17 +154,16 @@ class AsyncClient:
         return self.outcome(ticket)
 
     def request(self, body: bytes) -> Any:
-        """Return the request for a body, compressed where that helps."""
+        """Return the request that brings a body."""
         body, headers = native.packed(body) if self.is_gzip_worthwhile else (body, {})
         return self.client.build_request("POST", self.url, content=body, headers=headers)
 
     async def send(self, request: Any, body: bytes) -> Answer:
-        """Send the request for a body; once more when a kept connection turns out to have been closed."""
+        """Send a request; once more when a kept connection turns out to have been closed."""
         try:
             response = await self.client.send(request)
         except self.lost_connection:
-            again = await self.on_thread(lambda: self.request(renewed(body)))
-            response = await self.client.send(again)
+            response = await self.client.send(await self.on_thread(lambda: self.request(renewed(body))))
         told = response.headers
         content_type, retry_after = told.get("content-type", ""), told.get("retry-after", "")
         return Answer(response.status_code, content_type, response.content, retry_after)
@@ -177,7 +181,7 @@ class AsyncClient:
     def wait(self, ticket: Ticket, deadline: float) -> None:
         """Wait for a ticket's task, and do what it wishes. Raises NoAnswer."""
         while not ticket.is_done:
-            ticket.bell.acquire(True, max(0.0, min(PROBE_SECONDS, deadline - time.monotonic())))
+            ticket.bell.acquire(True, max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
             if self.is_interrupted:
                 raise LoopGone("interrupted")
             while ticket.wishes:
@@ -188,7 +192,7 @@ class AsyncClient:
                 raise LoopGone("it does not move")
             if time.monotonic() >= deadline:
                 raise NoAnswer("timeout")
-            ticket.probe()
+            ticket.probe(PROBE_SECONDS)
 
     def outcome(self, ticket: Ticket) -> Answer:
         """Return a finished ticket's answer, or raise what has become of it as NoAnswer."""
@@ -196,7 +200,7 @@ class AsyncClient:
         if error is None and ticket.answer is not None:
             return ticket.answer
         self.is_spoiled = True
-        self.close()
+        self.backend.close()
         if isinstance(error, self.errors):  # names, certificates, proxies, sockets
             raise NoAnswer(native.reason(error)) from error
         raise LoopGone(f"the task ended with {type(error).__name__}") from error
@@ -209,8 +213,9 @@ class AsyncClient:
             ticket.ring()
 
     def close(self) -> None:
-        """Close the connections. The client itself holds nothing else."""
-        self.backend.close()
+        """Close the connections, unless a task is using them: then it does. The client itself holds nothing else."""
+        if self.ticket is None and not self.is_spoiled:
+            self.backend.close()
 
 
 def connect_by(client: Any, backend: Any) -> None:
@@ -223,12 +228,13 @@ def connect_by(client: Any, backend: Any) -> None:
             raise LoopGone("this version of httpx keeps its connections elsewhere")
 
 
-def forget_parent(transport: LoopTransport) -> None:
-    """In a forked child: what is under way is the parent's. Its sockets are closed here; the selector of its loop,
-    which both processes share, is not told. What is suspended stays so until the end.
+def forget_parent() -> None:
+    """In a forked child: close the copies of idle connections. One that a task is using is registered with a selector
+    that parent and child share, so it is left alone: the loop of the child, should it ever go on, cancels the task.
     """
-    client = transport.client
-    if client is not None:
-        client.close()
-        if client.ticket is not None:
-            left_behind.append(client.ticket)
+    if in_use:
+        client = in_use.pop().client
+        if client is not None:
+            if client.ticket is not None:
+                left_behind.append(client.ticket)
+            client.close()

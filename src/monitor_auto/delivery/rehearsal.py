@@ -1,7 +1,8 @@
-"""Sends a request to nobody: on a loop that is none, through httpx's whole async client. Lazy: once a client.
+"""A loop that is none: for a request to nobody, through httpx's whole async client, and for one that its loop has left
+behind. Lazy: once a client.
 
 httpx, httpcore and anyio import a good part of what they need at the first request, which would hold up the program's
-loop for 20 ms and more. So the first request is this one, on a thread of ours.
+loop for 20 ms and more. So the first request is one to nobody, on a thread of ours.
 
 Guarantees: no socket, no loop of asyncio, no task that anybody can find; what fails here fails unseen, and again when
 it is meant.
@@ -61,12 +62,35 @@ class Loop:
             task = asyncio.tasks.Task(coroutine, loop=self, name="monitor_auto")
             asyncio.tasks._unregister_task(task)
             task._log_destroy_pending = False
-            for _ in range(MAX_STEPS):
-                if not self.ready:
-                    break
-                callback, args = self.ready.pop(0)
-                callback(*args)
+            self.turn()
         finally:
+            asyncio._set_running_loop(running)
+
+    def turn(self) -> None:
+        """Make the calls that were asked for, and those that they ask for."""
+        for _ in range(MAX_STEPS):
+            if not self.ready:
+                break
+            callback, args = self.ready.pop(0)
+            callback(*args)
+
+    def cancel(self, coroutine: Coroutine[Any, Any, Any], task: Any) -> None:
+        """Cancel a coroutine that is suspended on another loop, as its task would: that loop will never go on.
+
+        `coroutine.close()` is not enough: anyio wants to see a loop and the task that it began in, and what httpx's
+        generators raise when they do not find them is printed.
+        """
+        asyncio = self.asyncio
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        asyncio.tasks._enter_task(self, task)
+        try:
+            for _ in range(MAX_STEPS):
+                coroutine.throw(asyncio.CancelledError())
+        except (StopIteration, asyncio.CancelledError):
+            pass
+        finally:
+            asyncio.tasks._leave_task(self, task)
             asyncio._set_running_loop(running)
 
 

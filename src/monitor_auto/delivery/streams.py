@@ -10,6 +10,7 @@ Guarantees: closing is one system call, needs no loop, and may come from any thr
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ class Backend(httpcore.AsyncNetworkBackend):
     def __init__(self, on_thread: Callable[[Callable[[], Any]], Any]) -> None:
         self.on_thread = on_thread
         self.loop: Any = None
+        self.pid = os.getpid()
         self.sockets: list[socket.socket] = []
 
     async def connect_tcp(
@@ -44,6 +46,7 @@ class Backend(httpcore.AsyncNetworkBackend):
     ) -> Stream:
         """Connect to the first address of a host that takes it. Raises httpcore.ConnectError."""
         try:
+            self.check()
             found = addresses(host, port) or await self.on_thread(
                 lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             )
@@ -67,6 +70,11 @@ class Backend(httpcore.AsyncNetworkBackend):
                 failure = error
         raise failure
 
+    def check(self) -> None:
+        """Raise OSError in a forked child whose loop goes on: the request is its parent's, and so is the connection."""
+        if os.getpid() != self.pid:
+            raise OSError("the process has forked")
+
     async def join(self, connection: socket.socket, address: Any) -> None:
         """Connect a socket that does not block. Raises OSError."""
         try:
@@ -88,7 +96,7 @@ class Backend(httpcore.AsyncNetworkBackend):
         try:
             await ready
         finally:
-            if connection.fileno() == number:
+            if connection.fileno() == number and not self.loop.is_closed():
                 remove(number)
 
     def forget(self, connection: socket.socket) -> None:
@@ -117,6 +125,7 @@ class Stream(httpcore.AsyncNetworkStream):
         loop = self.backend.loop
         try:
             while True:
+                self.backend.check()
                 try:
                     return self.socket.recv(max_bytes)
                 except BlockingIOError:
@@ -129,6 +138,7 @@ class Stream(httpcore.AsyncNetworkStream):
         loop, rest = self.backend.loop, memoryview(buffer)
         try:
             while rest:
+                self.backend.check()
                 try:
                     rest = rest[self.socket.send(rest[:CHUNK_BYTES], SEND_FLAGS) :]
                 except BlockingIOError:

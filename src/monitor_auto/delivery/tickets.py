@@ -42,6 +42,7 @@ class Ticket:
         self.asked = self.last_sign = time.monotonic()
         self.lag_seconds = 0.0
         self.task: Any = None
+        self.at_end: Callable[[], object] | None = None
         self.coroutine: Coroutine[Any, Any, None] | None = None
 
     # On the thread
@@ -61,9 +62,10 @@ class Ticket:
             return False
         return True
 
-    def probe(self) -> None:
-        """Ask the loop for a sign of life, unless it still owes one."""
-        if not self.is_probing and self.loop.is_running():
+    def probe(self, seconds: float) -> None:
+        """Ask the loop for a sign of life, unless it still owes one or has given one so lately."""
+        is_quiet = time.monotonic() - self.last_sign >= seconds
+        if is_quiet and not self.is_probing and self.loop.is_running():
             self.is_probing = True
             self.asked = time.monotonic()
             self.tell(self.on_sign)
@@ -77,14 +79,19 @@ class Ticket:
         self.last_sign = time.monotonic()  # it was us who took the time
         self.tell(settle, future, result, error)
 
-    def give_up(self) -> None:
-        """Have the task cancelled, or never begun."""
-        if self.turn.acquire(False):
+    def give_up(self, close: Callable[[], object]) -> None:
+        """Have the task cancelled, or never begun; when it has ended, have its connections closed.
+
+        Not before: a descriptor that is closed while the loop's selector watches it is watched for ever, and the
+        program's next socket of that number is taken for it.
+        """
+        self.at_end = close
+        if self.is_done or self.turn.acquire(False):
+            close()
             return
-        if not self.is_done:
-            left_behind.append(self)
-            if self.task is not None:
-                self.tell(self.task.cancel)
+        left_behind.append(self)
+        if self.task is not None:
+            self.tell(self.task.cancel)
 
     def ring(self) -> None:
         """Wake the thread."""
@@ -110,6 +117,8 @@ class Ticket:
         self.task = task = asyncio.tasks.Task(self.coroutine, loop=self.loop, name=TASK_NAME)
         asyncio.tasks._unregister_task(task)
         task._log_destroy_pending = False
+        if self.at_end is not None:  # given up in this very moment
+            task.cancel()
 
     def on_sign(self) -> None:
         """The loop moves."""
@@ -134,19 +143,20 @@ class Ticket:
     def finish(self) -> None:
         """Tell the thread that it is over."""
         self.is_done = True
+        if self.at_end is not None:
+            guard.call("async flusher", self.at_end)
         self.ring()
 
     # When the loop is gone
 
     def take_apart(self) -> None:
-        """End a coroutine whose loop will never move again. What it awaits while it ends is refused."""
-        for _ in range(20):
-            try:
-                if self.coroutine is not None:
-                    self.coroutine.close()
-                break
-            except BaseException:  # its own clean-up fails without a loop: on with the next part of it
-                continue
+        """Cancel a coroutine whose loop will never move again, without the loop."""
+        from . import rehearsal  # httpx is loaded
+
+        if self.coroutine is not None and not self.is_done:
+            rehearsal.Loop(self.asyncio).cancel(self.coroutine, self.task)
+        if not self.is_done:
+            self.finish()
 
 
 class Quietly:

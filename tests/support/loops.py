@@ -1,0 +1,81 @@
+"""A program's part that sends without pause by whatever loop runs, as the flusher's thread does once in a while.
+
+It lies beside a program as `driver.py`. In a bare run it does nothing.
+"""
+
+DRIVER = '''
+import _thread, sys, time
+from types import SimpleNamespace
+from monitor_auto.boot import recorder
+
+TIMEOUT = 10.0
+counts = {"loop": 0, "fallback": 0, "failed": 0}
+whys = []
+transport = None
+
+def start(url, timeout=TIMEOUT, pause=0.001):
+    """Send from now on, one event a request, from a thread that nobody sees."""
+    global transport
+    if recorder.session is None:
+        return
+    from monitor_auto.boot.formats import uuid7
+    from monitor_auto.boot.settings import endpoint_parts
+    from monitor_auto.delivery import async_flusher, hush
+    from monitor_auto.delivery.exchange import NoAnswer
+
+    class Fallback:
+        def post(self, body, deadline):
+            counts["fallback"] += 1
+            raise NoAnswer("fallback")
+
+    def body():
+        event = ('{"v":1,"type":"event","name":"loop.sent","timestamp":"2026-11-23T18:16:00.123+08:00","event_id":'
+            '"%s-0","source":{"sdk":"python","platform":"linux"},"session":{},"data":{}}' % uuid7())
+        return ('{"batch_id":"%s","events":[%s]}' % (uuid7(), event)).encode()
+
+    def work():
+        hush.on_thread()
+        while True:
+            before = counts["fallback"]
+            try:
+                transport.post(body(), time.monotonic() + timeout)
+                counts["loop"] += 1
+            except NoAnswer as error:
+                counts["failed"] += counts["fallback"] == before
+                whys.append(str(error))
+            time.sleep(pause)
+
+    scheme, host, port, path = endpoint_parts(url)
+    settings = SimpleNamespace(scheme=scheme, host=host, port=port, path=path, token=None, endpoint=url)
+    async_flusher.AVOID_SECONDS = 0.0
+    transport = async_flusher.LoopTransport(settings, timeout, Fallback())
+    _thread.start_new_thread(work, ())
+
+def notice():
+    """Say that something is recorded here."""
+    if recorder.session is not None:
+        from monitor_auto.boot import loops
+        loops.notice()
+
+def wait(name="loop", more=1, seconds=60.0):
+    """Wait until something has happened so many times more; at once in a bare run. For another thread than the loop's.
+    """
+    goal, end = counts[name] + more, time.monotonic() + seconds
+    while recorder.session is not None and counts[name] < goal:
+        assert time.monotonic() < end, (name, counts, whys[-3:])
+        time.sleep(0.005)
+
+async def until(name="loop", more=1, seconds=60.0):
+    """The same for a coroutine."""
+    import asyncio
+    goal, end = counts[name] + more, time.monotonic() + seconds
+    while recorder.session is not None and counts[name] < goal:
+        assert time.monotonic() < end, (name, counts, whys[-3:])
+        await asyncio.sleep(0.001)
+
+def finish():
+    """Say what was done, for the test, through an event."""
+    if recorder.session is not None:
+        from monitor_auto import Monitor
+        Monitor.event("driver.done", dict(counts))
+'''
