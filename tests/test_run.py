@@ -15,6 +15,7 @@ from support.collector import Collector
 from support.commands import WORDS
 from support.needs import need_command
 from support.relaying import RUN, relayed, said, twin
+from support.sandbox import Sandboxes, other_pythons
 
 EVENT = 'monitor-event: {"name": "job.step", "data": {"n": 1}}'
 
@@ -502,3 +503,24 @@ def test_examples_of_shell_and_node_run(children: Children, collector: Collector
             "file.read", "file.read", "file.read", "job.files"
         ]  # fmt: skip
         assert json.dumps(events[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", other_pythons())
+def test_run_of_every_other_interpreter(sandboxes: Sandboxes, children: Children, version: str) -> None:
+    """From 3.12 a fork beside a thread warns, argparse treats `--` in more than one way, and so on."""
+    sandbox = sandboxes.get(other_pythons()[version])
+    shell = f"echo '{EVENT}'; echo out; echo error >&2; exit 3"
+    words = [*sandbox.command, "-W", "error", *RUN[1:]]
+    done = children.run([*words, "sh", "-c", shell])
+    assert (done.status, done.stdout, done.stderr) == (3, b"out\n", b"error\n")
+    assert said(done) == [("job.step", {"n": 1})]
+    assert children.run([*words, "sh", "-c", "kill -TERM $$"]).status in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    program = f"""
+        import subprocess
+        from monitor_auto import Monitor
+        child = Monitor.relay(subprocess.Popen(["sh", "-c", {shell!r}], stdout=subprocess.PIPE, stderr=-1, text=True))
+        print(child.communicate(), child.returncode)
+    """
+    done = children.run(program, python=sandbox, flags=["-W", "error"])
+    assert (done.status, done.stdout, done.stderr) == (0, b"('out\\n', 'error\\n') 3\n", b"")
