@@ -151,8 +151,8 @@ def header(segment, inode, number):
         '"machine":%s,"boot":%s,"pid":%d%s%s,"started":"%s"}\n'
         % (
             SEGMENT_FORMAT, formats.quote(endpoint), session.id, '"%s"' % session.parent if session.parent else "null",
-            session.tree, number, inode, formats.quote(_one_line("/etc/machine-id")),
-            formats.quote(_one_line("/proc/sys/kernel/random/boot_id")), session.pid,
+            session.tree, number, inode, formats.quote(one_line("/etc/machine-id")),
+            formats.quote(one_line("/proc/sys/kernel/random/boot_id")), session.pid,
             ',"token":true' if segment.settings.token else "", ',"ended":true' if session.is_ended else "",
             session.started,
         )
@@ -191,7 +191,7 @@ def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
     return fd
 
 
-def _one_line(path):
+def one_line(path):
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except OSError:

@@ -9,7 +9,7 @@ import time
 from monitor_auto.boot import encode
 from monitor_auto.boot.formats import flat_object, timestamp
 
-from . import strict
+from . import deaths, strict
 from .segments import READ, Segment, Unreadable, open_own, read_header, session_id
 
 TYPE_CHECKING = False  # see lines.py
@@ -28,6 +28,8 @@ _TAIL_BYTES = 192 * 1024
 _CHUNK_BYTES = 256 * 1024
 _STACK = "Stack (most recent call first):"
 _FATAL = "Fatal Python error: "
+STACKED = ("SIGTERM", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+"""Deaths that are errors, and leave a stack as a rule. The others are somebody's will: `session.lost` tells them."""
 _SIGNALS = {
     "Segmentation fault": "SIGSEGV",
     "Aborted": "SIGABRT",
@@ -127,15 +129,23 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
     last = strict.parse(remains.last_line.decode()) if remains.last_line else {}
     sequence = remains.sequence + 1 if remains.sequence >= 0 else UNKNOWN_SEQUENCE
     stack, died = native_stack(claim.descriptor)
+    began = started(claim.base)
+    seen = deaths.seen_by_parent(claim.directory, claim.base, remains.header, began)
     signal = signal_of(stack, remains.header)
+    if signal == "SIGTERM" and "exit_code" in seen:  # somebody has put a handler there after all, and it has returned
+        signal = ""
     ended = died if signal else remains.last_write
     rows: list[tuple[str, str, dict[str, Any]]] = []
-    if signal:
-        error = {"type": signal, "message": "killed by " + signal, "stack": stack, "location": location(stack)}
-        rows.append(("error", "error." + signal, {**error, "source": "auto", "level": "fatal"}))
-    facts = {"signal": signal, "last_event": last.get("name"), "last_event_at": last.get("timestamp")}
-    facts["lived_at_least_ms"] = max(0, round((ended - started(claim.base)) * 1000))
-    rows.append(("lifecycle", "session.lost", {name: value for name, value in facts.items() if value}))
+    name = signal or (seen.get("signal") if seen.get("signal") in STACKED else "")
+    if name and not is_written(last, name):
+        rows.append(("error", "error." + name, death(name, stack if signal else "")))
+    pid = deaths.number_of(deaths.object_of(remains.header).get("pid"))
+    facts = {"pid": pid, "signal": signal, **seen}
+    facts["reboot"] = deaths.is_rebooted(remains.header)
+    facts.update(last_event=last.get("name"), last_event_at=last.get("timestamp"))
+    facts["lived_at_least_ms"] = max(0, round((ended - began) * 1000))
+    kept = {name: value for name, value in facts.items() if value or name == "exit_code"}
+    rows.append(("lifecycle", "session.lost", kept))
     who = identity(remains.last_line) or default_identity(claim, settings)
     lines = []
     for kind, name, data in rows:
@@ -145,6 +155,20 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
         lines.append('{"v":1,' + flat_object(facts)[1:-1] + f',{who},"data":{encode.encode(data)}}}')
         sequence += 1
     return lines
+
+
+def death(signal: str, stack: str) -> "dict[str, Any]":
+    """Return the data of an error that a signal is; a stack is missing where no Python code ran in its thread."""
+    error: dict[str, Any] = {"type": signal, "message": "killed by " + signal}
+    if stack:
+        error.update(stack=stack, location=location(stack))
+    return {**error, "source": "auto", "level": "fatal"}
+
+
+def is_written(last: "dict[str, Any]", signal: str) -> bool:
+    """True when somebody who has written the error died before he had written `session.lost`."""
+    data = last.get("data")
+    return last.get("name") == "error." + signal and isinstance(data, dict) and data.get("source") == "auto"
 
 
 def identity(line: bytes) -> str:
@@ -194,7 +218,10 @@ def location(stack: str) -> "str | None":
 
 
 def append(segment: Segment, data: bytes) -> None:
-    """Append whole lines with one write, behind a newline if the last line was torn. Raises OSError."""
+    """Append whole lines with one write, behind a newline if the last line was torn. Raises OSError.
+
+    All of them or none: what a full disk has taken is taken back. Nobody else writes to a segment under a claim.
+    """
     descriptor, facts = open_own(segment.path)
     try:
         is_torn = facts.st_size and os.pread(descriptor, 1, facts.st_size - 1) != b"\n"
@@ -202,7 +229,10 @@ def append(segment: Segment, data: bytes) -> None:
         os.close(descriptor)
     descriptor = os.open(segment.path, READ | os.O_WRONLY | os.O_APPEND)
     try:
-        os.write(descriptor, b"\n" + data if is_torn else data)
+        data = b"\n" + data if is_torn else data
+        if os.write(descriptor, data) != len(data):
+            os.ftruncate(descriptor, facts.st_size)
+            raise OSError("the disk is full")
         os.utime(segment.path, (time.time(), facts.st_mtime))  # age counts from what the session wrote
     finally:
         os.close(descriptor)

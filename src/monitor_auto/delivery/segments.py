@@ -32,6 +32,7 @@ class Withheld(Exception):
 
 WITH_TOKEN = b',"token":true'
 """In the header of a segment whose session had a token; never the token, nor anything that it could be guessed from."""
+PROCESS_EXIT = b'"name":"process.exit"'
 FATES = ("sent", "rejected", "dropped", "aside", "sampled_out")
 """What can become of an event; `sampled_out` ones were no lines."""
 
@@ -152,6 +153,10 @@ class Segment:
             if not text:
                 continue
             line = Line(text, self, end, "" if is_good(text) else "damaged line")
+            if PROCESS_EXIT in text:
+                from . import deaths
+
+                deaths.remember(text)
             if torn is not None and not text.startswith(torn.text):
                 if line.fault and torn.text.startswith(text):
                     continue
