@@ -589,3 +589,24 @@ def test_nothing_is_left_running_or_open(children: Children, collector: Collecto
     done = children.twin(source, endpoint=collector.url)
     assert done.stdout == b"1\n0\n"
     assert collector.names() == ["session.start", "session.end"]
+
+
+def test_event_that_comes_while_the_lock_is_deleted_has_a_lock(children: Children, collector: Collector) -> None:
+    """A signal handler may record at any moment: a segment of a living session without a lock is delivered as a dead
+    one's, and deleted while it is written to.
+    """
+    program = """
+        import os
+        from monitor_auto import Monitor
+        real_unlink = os.unlink
+        def unlink(path, *args, **kwargs):  # comes at the moment that a signal would have to meet by chance
+            if str(path).endswith(".live"):
+                os.unlink = real_unlink
+                Monitor.event("late.event", {})
+            real_unlink(path, *args, **kwargs)
+        os.unlink = unlink
+    """
+    children.run(program, endpoint=collector.url)
+    assert sorted(path.name[66:] for path in children.spool.iterdir()) == ["", ".1.jsonl", ".live"]
+    assert children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url).status == 0
+    assert sorted(collector.names()) == ["late.event", "session.end", "session.start"]

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from . import cold, handover, recorder, stdlib
+from . import cold, guard, handover, recorder, spool, stdlib
 from .formats import uuid7
 
 MAX_BYTES = 128 << 10
@@ -204,6 +204,8 @@ def forget(segment, inode, lines):
         add_to_account(account, line)
     if not os.path.lexists(base + ".1.jsonl"):  # what a signal handler has recorded meanwhile
         remove(base + ".live")
+        if os.path.lexists(base + ".1.jsonl"):  # it came in between: nobody may take us for dead while we record there
+            guard.call("lock", spool.take_lock, segment, segment.directory)
 
 
 def remove(path: str) -> None:
