@@ -1,6 +1,7 @@
 """`session.lost`: how a session died that could not say so itself, told once, by whoever finds it."""
 
 import os
+import resource
 import signal
 import time
 from collections import Counter
@@ -251,6 +252,21 @@ def test_finders_that_are_killed_tell_it_once(children: Children, collector: Col
     told = deaths_told(collector)
     assert len(told) == 8 and set(told.values()) == {1}
     assert {item["source"]["sdk"] for item in collector.unique()} == {SOURCE["sdk"]}
+
+
+@pytest.mark.tampers("made segments have gaps")
+def test_disk_that_takes_half_of_it_is_left_as_it_was(family: Family, children: Children, collector: Collector) -> None:
+    """Half a line would be set aside as damaged, and the next finder would write the whole anew."""
+    path = family.write_child(TERM_STACK)
+    limit = path.stat().st_size + 100
+    room = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
+    collector.go_away()
+    done = children.run(FLUSH, endpoint=collector.url, env={"MONITOR_DEBUG": "stderr"}, **room)
+    assert b"no session.lost" in done.stderr and b"the disk is full" in done.stderr
+    assert path.stat().st_size == limit - 100
+    collector.come_back()
+    assert family.told()[0] == ["error.SIGTERM"]
+    assert not (family.spool / "aside").exists()
 
 
 def test_life_and_last_sign_are_told(children: Children, collector: Collector) -> None:

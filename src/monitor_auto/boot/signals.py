@@ -6,7 +6,8 @@ Guarantees:
   an inherited SIG_IGN stays, and a handler that the program sets replaces ours.
 - `all_threads=False`: walking the frames of other threads crashed in up to 17 of 80 tries (3.10 to 3.15).
 - A SIGTERM that the kernel gives to a thread which has no Python state yet, or none any more, kills as ever and leaves
-  no stack (faulthandler.c: faulthandler_dump_traceback). That takes a main thread that is just starting another one.
+  no stack (faulthandler.c: faulthandler_dump_traceback). That takes a main thread that is just starting another one. A
+  parent that sees the signal makes up for it (delivery/deaths.py).
 - `faulthandler` behaves for the program as if nobody had enabled it (`faulthandling.py`).
 """
 
