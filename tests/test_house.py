@@ -74,6 +74,7 @@ MORE_IMPORTS = {
     ("monitor_auto.boot.context", "_contextvars"): "what the current span is kept in, when the first one begins",
     ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
     ("monitor_auto.boot.relaying", "_json"): "reads a line of a child, once it is found to be JSON",
+    ("monitor_auto.boot.relaying", "_posixsubprocess"): "what starts children, where MONITOR_RELAY asks for it",
     ("monitor_auto.boot.relaying", "json"): "the same without _json",
     ("monitor_auto.boot.relaying", "select"): "waits for what a child writes",
     ("monitor_auto.boot.repairs", "resource"): "lifts a soft limit that leaves the program few descriptors",

@@ -227,3 +227,56 @@ def test_modules_beside_the_script_are_not_ours(children: Children) -> None:
     files.pop("threading.py")
     done = children.run(START + READERS["communicate"], files=files)
     assert (done.status, len(said(done))) == (0, 2), done.stderr
+
+
+CAPTURING = {
+    "run": "p = subprocess.run(WORDS, capture_output=True); print(p.stdout, p.stderr, p.returncode)",
+    "text": "p = subprocess.run(WORDS, capture_output=True, encoding='utf-8', errors='replace'); print(p.stdout)",
+    "check_output": """
+        try:
+            subprocess.check_output(WORDS, stderr=STDOUT)
+        except subprocess.CalledProcessError as error:
+            print(error.output, error.returncode)
+    """,
+    "Popen": "print(list(Popen(WORDS, stdout=PIPE, stderr=PIPE).stdout)); os.wait()",
+    "preexec_fn": "p = Popen(WORDS, stdout=PIPE, stderr=PIPE, preexec_fn=lambda: None); print(p.communicate())",
+    "asyncio": """
+        import asyncio
+        async def main():
+            p = await asyncio.create_subprocess_exec(*WORDS, stdout=PIPE, stderr=PIPE)
+            print(await p.communicate(), p.returncode)
+        asyncio.run(main())
+    """,
+    "os.popen": "print(os.popen(f'{WORDS[0]} -S {WORDS[2]} 2>&1', 'r').buffer.read())",
+}
+
+
+@pytest.mark.parametrize("name", CAPTURING)
+def test_captured_output_is_relayed_when_the_operator_asks(children: Children, name: str) -> None:
+    """A Python program that calls a Node tool needs no change for the tool's events to come out."""
+    words = 'WORDS = [sys.executable, "-S", os.path.dirname(__file__) + "/child.py"]\n'
+    source = words + textwrap.dedent(CAPTURING[name])
+    quiet = CHILD.replace('monitor-event: {"name": "child.step", "data": {"n": 1}}\\n', "").replace(
+        'monitor-event: {"name": "child.step", "data": {"n": 2}}\\n', ""
+    )
+    before = run(children, source, quiet, bare=True)
+    done = run(children, source, env={"MONITOR_RELAY": "1"})
+    assert done.stdout == before.stdout and b"after" in done.stdout
+    if name != "Popen":  # its standard error is never read to the end
+        assert sorted(said(done), key=str) == BOTH
+    assert children.run(START + source, files={"child.py": CHILD}).stdout.count(b"monitor-event") > 0
+
+
+def test_call_that_subprocess_refuses_is_refused_as_ever_under_relay(children: Children) -> None:
+    """Wrong arguments and missing programs raise what they always raised."""
+    source = """
+        for words in (["/no/such/program"], [], [1], ["a\\0b"]):
+            try:
+                subprocess.run(words, capture_output=True)
+            except Exception as error:
+                print(type(error).__name__, error)
+        print(len(os.listdir("/proc/self/fd")))
+    """
+    before, done = run(children, source, bare=True), run(children, source, env={"MONITOR_RELAY": "1"})
+    assert done.stdout.splitlines()[:4] == before.stdout.splitlines()[:4]
+    assert int(done.stdout.splitlines()[4]) <= int(before.stdout.splitlines()[4]) + 2, "the monitor's own two"

@@ -104,6 +104,8 @@ def start_process(overrides):
     if hasattr(os, "reload_environ"):  # 3.14
         patches.replace(os, "reload_environ", signals.make_call("reload_environ", os.reload_environ, "inherited"))
     targets.install(decided)
+    if decided.relay:
+        guard.late("relaying", "install")
     if decided.term_timeout_seconds:
         guard.late("terminating", "install")
     if role != "forkserver":

@@ -14,10 +14,11 @@ Guarantees:
 
 import atexit
 import os
+import sys
 import time
 from _thread import start_new_thread
 
-from . import check_same, guard, notes, recorder, splitting, stdlib
+from . import check_same, guard, notes, patches, recorder, splitting, stdlib
 from .spool import facts_of, raise_descriptor
 
 try:
@@ -208,6 +209,27 @@ def relay(popen):
     for stream in (popen.stdout, popen.stderr):
         if stream is not None and not getattr(stream, "closed", False):
             divert(stream.fileno(), popen.pid)
+
+
+def install():
+    """MONITOR_RELAY: stand behind what `subprocess` and asyncio start children with. Loads the module of C functions
+    that `subprocess` would load; when there is none on this platform, nothing is relayed.
+    """
+    try:
+        module = __import__("_posixsubprocess")
+    except ImportError:
+        return
+    real_fork_exec = module.fork_exec
+
+    def monitored_fork_exec(*args):
+        pid = real_fork_exec(*args)
+        guard.call("relay", on_fork_exec, args, pid)
+        return pid
+
+    patches.replace(module, "fork_exec", patches.disguise(monitored_fork_exec, real_fork_exec))
+    subprocess = sys.modules.get("subprocess")  # Monitor.init came after the import
+    if getattr(subprocess, "_fork_exec", None) is real_fork_exec:
+        patches.replace(subprocess, "_fork_exec", monitored_fork_exec)
 
 
 def on_fork_exec(args, pid):
