@@ -15,6 +15,8 @@ from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_o
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
+_told = {}
+"""The session's id -> how many lines that no disk took it has told of."""
 TURN_SECONDS = 1.0
 """How long a flush waits for a repair: a signal handler that flushes may have interrupted it in its own thread."""
 
@@ -195,7 +197,12 @@ def raise_above_limit(fd):
 
 def _tell_dropped(count):
     notes.ledger("dropped", reason="no disk took them", count=count)
-    recorder.write(recorder.METRIC, "sdk.events.dropped", '{"value":%d,"reason":"no disk took them"}' % count)
+    session = recorder.session.id
+    total = _told.get(session, 0) + count
+    _told.clear()
+    _told[session] = total
+    facts = '{"value":%d,"new":%d,"reason":"no disk took them"}' % (total, count)
+    recorder.write(recorder.METRIC, "sdk.events.dropped", facts)
 
 
 def keep_bounds(segment):
