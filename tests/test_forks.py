@@ -74,7 +74,8 @@ def test_parent_delivers_what_its_child_left(children: Children, collector: Coll
     done = children.twin(FORK.format(child="os.kill(os.getpid(), 15)"), endpoint=collector.url)
     assert (done.status, done.events) == (0, [])
     names = sorted(collector.names())
-    assert names == ["error.SIGTERM", "session.end", "session.lost", "session.start", "session.start"]
+    children_seen = ["process.exit", "process.start"]
+    assert names == ["error.SIGTERM", *children_seen, "session.end", "session.lost", "session.start", "session.start"]
     assert len(collector.batches) == 1
 
 
@@ -131,7 +132,7 @@ def test_many_children_at_once(children: Children, collector: Collector) -> None
     children.twin(source, endpoint=collector.url)
     codes = [e["data"].get("exit_code") for e in collector.unique() if e["name"] == "session.end"]
     assert sorted(codes) == sorted([*range(40), 0])
-    assert len(collector.unique()) == 82
+    assert len(collector.unique()) == 82 + 80  # a session's start and end, the start and exit of a child
 
 
 WORKERS = """
@@ -330,4 +331,5 @@ def test_signal_for_the_whole_group_tells_of_parent_and_child(children: Children
     os.killpg(child.pid, signal.SIGTERM)
     assert child.finish().status == -signal.SIGTERM
     children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
-    assert sorted(collector.names()) == [*["error.SIGTERM"] * 2, *["session.lost"] * 2, *["session.start"] * 2]
+    deaths = [*["error.SIGTERM"] * 2, "process.start", *["session.lost"] * 2, *["session.start"] * 2]
+    assert sorted(collector.names()) == deaths

@@ -72,6 +72,7 @@ MORE_IMPORTS = {
     ("monitor_auto.boot.settings", "platformdirs"): "the spool's place on a platform that is neither Linux nor macOS",
     ("monitor_auto.boot", "_xxsubinterpreters"): "who is the main interpreter, before Python 3.12",
     ("monitor_auto.boot.context", "_contextvars"): "what the current span is kept in, when the first one begins",
+    ("monitor_auto.boot.children", "_posixsubprocess"): "what the program is about to import with subprocess",
     ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
     ("monitor_auto.boot.relaying", "_json"): "reads a line of a child, once it is found to be JSON",
     ("monitor_auto.boot.relaying", "_posixsubprocess"): "what starts children, where MONITOR_RELAY asks for it",
@@ -108,6 +109,11 @@ MORE_IMPORTS = {
 SWALLOWING = {
     ("monitor_auto.boot", "start"): "nothing may leave the start line",
     ("monitor_auto.boot", "tell_failure"): "the installation is damaged, there is nobody to tell",
+    ("monitor_auto.boot.calls", "__new__"): "the program's own: C raises it again, behind our frame",
+    (
+        "monitor_auto.boot.environments",
+        "for_mapping",
+    ): "runs the program's own mapping; the real function says the same",
     ("monitor_auto.boot.recording", "record"): "recording never raises; it tells guard, without the price of a call",
     ("monitor_auto.boot.recording", "make_record"): "the same function: it holds the one above",
     ("monitor_auto.boot.encode", "safe_repr"): "runs the program's __repr__",

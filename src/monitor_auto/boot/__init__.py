@@ -38,10 +38,14 @@ COLD = (
     "faulthandling",
     "stdlib",
     "forked",
+    "calls",
+    "children",
+    "starting",
+    "unwaited",
 )
 COLDER = (
-    "arrivals", "choosing", "ci", "commandline", "context", "express", "handover", "inherited", "loops", "parsing",
-    "relaying", "sampling", "selfreport", "splitting", "teardown", "terminating", "undoing",
+    "arrivals", "choosing", "ci", "commandline", "context", "environments", "express", "handover", "inherited",
+    "loops", "parsing", "relaying", "sampling", "selfreport", "splitting", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
@@ -51,6 +55,7 @@ _exec, _import = exec, __import__
 _kept = {}
 _stamp = None
 _settings = _lineage = None
+_taken_over = ""
 
 
 def start(overrides=None):
@@ -82,7 +87,7 @@ def start_process(overrides):
 
     Raises ValueError for an endpoint that cannot be used.
     """
-    global _settings, _lineage
+    global _settings, _lineage, _taken_over
     read = settings.read_settings
     _settings = decided = read(os.environ, sys.prefix) or (overrides and read({**os.environ, **overrides}, sys.prefix))
     role = inherited_role()
@@ -95,7 +100,10 @@ def start_process(overrides):
     if decided.choice and not role and not load("choosing").is_wanted(decided.choice, sys.orig_argv):
         return load("choosing").leave_out()
     if session.PARENT_VARIABLE in os.environ:  # for us alone: the program shall not see it
-        _lineage = load("inherited").lineage_of(os.environ.pop(session.PARENT_VARIABLE), os.environ.get("TRACEPARENT"))
+        text, comma, names = os.environ.pop(session.PARENT_VARIABLE).partition(",")
+        _lineage, _taken_over = load("inherited").lineage_of(text, os.environ.get("TRACEPARENT")), comma + names
+        if comma and load("inherited").take_over(names):
+            decided.exit_timeout_seconds = 0.0  # our parent has the token, and delivers
     atexit.register(endings.on_atexit)
     if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
         os.register_at_fork(after_in_child=after_fork_in_child)
@@ -111,7 +119,7 @@ def start_process(overrides):
     if role != "forkserver":
         start_session(decided, _lineage, role or "exec")
     elif _lineage:  # no session itself: its workers are, and their parent is who asked for them
-        os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
+        os.putenv(session.PARENT_VARIABLE, ":".join(_lineage) + _taken_over)
     if decided.problems:
         load("parsing").report(decided)
     return True
@@ -139,7 +147,7 @@ def start_session(decided, parent, start_method):
     spool.start(recorder.segment, started)
     recorder.record_facts("session.start", session.start_facts(started, decided))
     # In the C environment only: the program's os.environ stays as it is.
-    os.putenv(session.PARENT_VARIABLE, ":".join(_lineage))
+    os.putenv(session.PARENT_VARIABLE, ":".join(_lineage) + _taken_over)
     if decided.propagate:
         os.putenv("TRACEPARENT", "00-" + "-".join(_lineage[2:5]))
 

@@ -127,6 +127,7 @@ def leave_out():
     """
     parent = os.environ.pop("MONITOR_PARENT", None)
     if parent is not None:
+        cold("inherited").take_over(parent.partition(",")[2])
         os.putenv("MONITOR_PARENT", parent)
         if hasattr(os, "reload_environ"):  # 3.14
             monitored = cold("signals").make_call("reload_environ", os.reload_environ, "inherited")

@@ -16,18 +16,24 @@ from . import guard, patches, recorder, spool
 
 _monotonic = time.monotonic  # the program may replace that of the module
 
+CALLS = (
+    ("_exit", "exits:on_os_exit"), ("execv", "exits:on_exec"), ("execve", "exits:on_exec"),
+    ("fork", "starting:on_fork"), ("forkpty", "starting:on_fork"), ("system", "starting:on_system"),
+    ("posix_spawn", "starting:on_posix_spawn"), ("posix_spawnp", "starting:on_posix_spawn"),
+    ("wait", "children:on_wait"), ("waitpid", "children:on_wait"), ("wait3", "children:on_wait"),
+    ("wait4", "children:on_wait"), ("waitid", "children:on_wait"),
+)  # fmt: skip
+"""Functions of `os` that end this process, or start another one or wait for it, and what is done around their calls."""
+
 
 def install():
     """Replace the attributes through which a process ends."""
-    patches.replace_before(sys, "exit", "on_exit_call")
-    for name in ("execv", "execve"):
-        if hasattr(os, name):
-            real_exec = getattr(os, name)
-            patches.replace_before(os, name, "on_exec")
-            if real_exec in os.supports_fd:  # programs ask whether os.execve is in there
-                os.supports_fd.remove(real_exec)
-                os.supports_fd.add(getattr(os, name))
-    patches.replace_before(os, "_exit", "on_os_exit")
+    patches.replace_calls(sys, (("exit", "exits:on_exit_call"),))
+    patches.replace_calls(os, CALLS)
+    for _, _, real, ours in patches.replaced:
+        if real in os.supports_fd:  # programs ask whether os.execve is in there
+            os.supports_fd.remove(real)
+            os.supports_fd.add(ours)
     patches.replace_hook(sys, "excepthook", "on_uncaught")
     patches.replace_hook(sys, "unraisablehook", "on_unraisable")
     # `threading` takes its hook from there when it is imported (threading.py, 3.10 to 3.15): so no import is waited
@@ -43,6 +49,9 @@ def end(reason, exit_code, **more):
     session = recorder.session
     if session is None or session.is_ended:
         return False
+    children = vars(sys.modules[__package__]).get("children")  # loaded with the first one
+    if children is not None:
+        guard.call("children", children.on_end)
     session.is_ended = True
     if reason != "exec":  # which may fail
         session.outermost = None

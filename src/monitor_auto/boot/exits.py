@@ -14,7 +14,7 @@ MAIN_FRAMES = ("<module>", "_run_module_as_main")
 """The outermost functions of scripts and -c, and of -m, zipapps and folders (runpy.py)."""
 
 
-def on_exit_call(args, kwargs):
+def on_exit_call(args, kwargs, name):
     """Record `session.exit`, and in the main thread keep the code as a hint for `session.end`."""
     if kwargs or len(args) > 1:  # a TypeError, no exit
         return
@@ -25,7 +25,7 @@ def on_exit_call(args, kwargs):
         wake()
     session = recorder.session
     is_main = get_ident() == session.main_thread
-    frame = sys._getframe(2).f_back  # behind guard.late and patches.py's monitored_new
+    frame = sys._getframe(2).f_back  # behind guard.late and calls.Around
     # `python -i` goes on to its prompt when a script calls sys.exit; that one it leaves. C calls exit functions.
     if is_main and frame is not None and (hasattr(sys, "ps1") or not sys.flags.inspect) and not session.is_ended:
         session.has_exited, session.exit_code = True, code
@@ -94,21 +94,27 @@ def thread_name(is_main):
     return getattr(thread, "_name", None) or str(get_ident())
 
 
-def on_os_exit(args, kwargs):
+def on_os_exit(args, kwargs, name):
     """End the session, if the call will end the process."""
+    if recorder.session.pid != os.getpid():  # forked to exec, which has failed: never was a session
+        return
     status = kwargs.get("status", args[0] if args else None)
     if isinstance(status, int) and len(args) + len(kwargs) == 1 and -(1 << 31) <= status < 1 << 31:
         end("os._exit", int(status) & 0xFF)
 
 
-def on_exec(args, kwargs):
+def on_exec(args, kwargs, name):
     """End the session if the call can succeed: os.execvp tries one folder of PATH after the other.
 
-    Should it fail all the same, the next thing that is recorded takes the end back.
+    Should it fail all the same, the next thing that is recorded takes the end back. A child that was forked to exec
+    never was a session.
     """
     path = kwargs.get("path", args[0] if args else None)
-    if can_start(path) and end("exec", None):
+    if not can_start(path):
+        return None
+    if recorder.session.pid == os.getpid() and end("exec", None):
         recorder.wake = resume
+    return cold("environments").for_exec(args, kwargs) if name == "execve" else None
 
 
 def can_start(path):

@@ -10,9 +10,13 @@ from _thread import allocate_lock
 
 from . import recorder, repairs, spool, start_session
 
+ABOUT_TO_EXEC = (("subprocess", "_execute_child"), ("os", "_spawnvef"))
+"""Module and function of those that fork in order to exec (3.10 to 3.15)."""
+
 
 def become_child(settings, lineage, frame):
-    """Make the child a session, or a sleeping one if it is `subprocess` about to exec. `frame` is who called fork.
+    """Make the child a session, or a sleeping one if it is `subprocess` or `os.spawn*` about to exec. `frame`
+    is who called fork.
 
     True: it is, or sleeps.
     """
@@ -21,7 +25,7 @@ def become_child(settings, lineage, frame):
         repairs.forget(recorder.segment)
         spool.start(recorder.segment, None)
     loaded = vars(sys.modules[__package__])
-    for name in ("limits", "sampling", "selfreport"):  # those that the parent has needed
+    for name in ("children", "limits", "sampling", "selfreport"):  # those that the parent has needed
         if name in loaded:
             loaded[name].reset()
     handover = loaded.get("handover")  # if it is loaded
@@ -31,11 +35,7 @@ def become_child(settings, lineage, frame):
     def wake():
         start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")
 
-    if (
-        is_child_of_session
-        and frame.f_code.co_name == "_execute_child"
-        and frame.f_globals.get("__name__") == "subprocess"
-    ):
+    if is_child_of_session and (frame.f_globals.get("__name__"), frame.f_code.co_name) in ABOUT_TO_EXEC:
         recorder.wake = wake
     else:
         wake()

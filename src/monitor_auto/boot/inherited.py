@@ -16,6 +16,11 @@ _LENGTHS = ((36, 12, 32, 16, 2, 0), (36, 12, 32, 16, 2, 16))
 _CI_MARKS = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "BUILD_TAG", "TF_BUILD", "TEAMCITY_VERSION")
 _surroundings = None
 
+TOKEN_HELD_BACK = "!"
+"""Stands among the names of variables that a parent has added."""
+taken = {}
+"""Variables that the parent has added: they are in the C environment alone."""
+
 
 def handed_down(session):
     """Return the variables that link a child to a session; for a child whose environment is given by the program.
@@ -41,6 +46,19 @@ def lineage_of(text, traceparent):
     if context is not None and context[1] not in (span, outer):
         trace, span, flags = context
     return session_id, tree, trace, span, flags, context[1] if context is not None else ""
+
+
+def take_over(names):
+    """Take out of os.environ what our parent has added to the environment that it was asked to give us: its names.
+
+    Our own children are to get it: it stays in the C environment. True where a token was held back.
+    """
+    for name in names.split(","):
+        value = os.environ.pop(name, None)
+        if value is not None:
+            taken[name] = value
+            os.putenv(name, value)
+    return TOKEN_HELD_BACK in names
 
 
 def context_of(text):
@@ -94,6 +112,9 @@ def reload_environ():
         del data[b"TRACEPARENT"]
         if before is not None:
             data[b"TRACEPARENT"] = os.fsencode(before)
+    for name, value in taken.items():
+        if data.get(os.fsencode(name)) == os.fsencode(value):
+            del data[os.fsencode(name)]
 
 
 def multiprocessing_role(arguments):

@@ -8,8 +8,6 @@ import sys
 from . import guard, recorder
 
 replaced = []
-on_calls = {}
-"""What `exits.py` does before a call, by the id of the real function."""
 
 
 def replace(owner, name, monitored):
@@ -31,43 +29,53 @@ def disguise(monitored, real):
     return monitored
 
 
-class Before:
-    """What looks and acts like a builtin function, with something done before each call of it.
+class StandIn:
+    """Stands in for a builtin function and looks like it: repr, type, signature, documentation, pickling.
 
-    A call goes through C alone but for `__new__`, which has returned when the real function is called: a slot named
-    `__call__` holds a method that hands `real` to this class, `type.__call__` calls `__new__` and then what a slot
-    named `__init__` holds, which is what calls things of real's type. So what the real function raises passes no frame
-    of ours (that of a plain wrapper would show up in the program's tracebacks). Like a builtin it says so when it is
-    asked for `__class__` or `repr`, and does not become a method where a class has it as an attribute. One class for
-    all of them: a class costs 0.08 M instructions.
+    What is called in fact is looked up in `__call__` by C code, before the arguments are known: the real function
+    itself where no session runs, else what `calls.py` makes of it. In neither case does an exception pass a frame of
+    ours (a plain wrapper would show up in the program's tracebacks), and like a builtin it does not become a method
+    where a class has it as an attribute.
     """
 
-    __slots__ = ("__call__", "__class__", "__dict__", "__init__", "__repr__", "__weakref__")
+    __slots__ = ("hook", "real")
 
-    def __new__(cls, real, /, *args, **kwargs):
-        if recorder.session is not None:
-            guard.late("exits", on_calls[id(real)], args, kwargs)
-        made = object.__new__(cls)
-        made.__init__ = type(real).__call__
-        return made
+    def __getattribute__(self, name):
+        return getattr(real_of(self), name)
 
-    def __getattr__(self, name):
-        return getattr(object.__getattribute__(self, "__call__").__self__, name)
+    def __repr__(self):
+        return repr(real_of(self))
+
+    @property
+    def __call__(self):
+        if recorder.session is None:
+            return real_of(self)
+        return guard.late("calls", "call_of", self) or real_of(self)
 
 
-def replace_before(owner, name, on_call):
-    """Have `exits.<on_call>(args, kwargs)` called before each call of a function that returns nothing."""
-    real = getattr(owner, name)
-    on_calls[id(real)] = on_call
-    monitored = object.__new__(Before)
-    bound_method = type(monitored.__getattr__)
-    monitored.__call__, monitored.__class__ = bound_method(Before, real), type(real)
-    monitored.__repr__, monitored.__reduce_ex__ = real.__repr__, real.__reduce_ex__  # pickle: by its name
-    monitored.__doc__, monitored.__module__ = real.__doc__, real.__module__
-    replace(owner, name, monitored)
-    home = sys.modules.get(real.__module__)  # os takes its functions from posix, and there pickle looks for them
-    if home is not owner and getattr(home, name, None) is real:
-        replace(home, name, monitored)
+def real_of(function):
+    """Return the real function behind one of our stand-ins; any other as it is."""
+    return object.__getattribute__(function, "real") if type(function) is StandIn else function
+
+
+def replace_calls(owner, hooks):
+    """Have hooks called around the calls of builtin functions: pairs of a name and "module:function".
+
+    os takes its functions from posix, and there pickle looks for them: so they are replaced there, too.
+    """
+    set_real, set_hook = StandIn.real.__set__, StandIn.hook.__set__
+    for name, hook in hooks:
+        real = getattr(owner, name, None)
+        if real is not None:
+            monitored = StandIn()
+            set_real(monitored, real)
+            set_hook(monitored, hook)
+            setattr(owner, name, monitored)
+            replaced.append((owner, name, real, monitored))
+            home = sys.modules.get(real.__module__)
+            if home is not owner and getattr(home, name, None) is real:
+                setattr(home, name, monitored)
+                replaced.append((home, name, real, monitored))
 
 
 def replace_hook(owner, name, on_call):

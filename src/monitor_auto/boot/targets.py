@@ -15,8 +15,11 @@ STDLIB = {
     "code": "monitor_auto.hooks.prompt:install",
     "asyncio.base_events": "monitor_auto.boot.loops:install",
     "uvloop": "monitor_auto.boot.loops:install_uvloop",
+    "multiprocessing.forkserver": "monitor_auto.boot.starting:install_forkserver",
+    "subprocess": "monitor_auto.boot.children:install",
 }
-"""What shows how programs end: always wanted, and patched without wrapt. Of the standard library but uvloop, a loop."""
+"""What shows how programs and their children end: always wanted, and patched without wrapt. Of the standard library but
+uvloop, a loop."""
 
 THIRD_PARTY = {
     "httpx": "monitor_auto.hooks.httpx:install",
@@ -34,6 +37,11 @@ def find_spec(name, path=None, target=None):
     What `sys.meta_path` asks: this module itself is the finder. What the real finders raise is the program's.
     """
     if name not in waiting:
+        return None
+    if name == "subprocess":  # what it starts children with is replaced before it takes it
+        installed.append(name)
+        del waiting[name]
+        guard.late("children", "install", None)
         return None
     find = guard.late("arrivals", "finder_of", name)
     return None if find is None else find(name, path, target)

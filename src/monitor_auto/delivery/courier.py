@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from monitor_auto.boot import stdlib
+from monitor_auto.boot import patches, stdlib
 
 from .exchange import Answer, NoAnswer
 
@@ -103,7 +103,7 @@ class Courier:
         if self.pid:
             try:
                 os.kill(self.pid, 9)
-                os.waitpid(self.pid, 0)
+                patches.real_of(os.waitpid)(self.pid, 0)
             except (OSError, ChildProcessError):  # a handler of the program has reaped it: then its pid is not ours
                 pass
             self.pid = 0
@@ -133,7 +133,9 @@ def _spawn(python: str, descriptor: int) -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
     words = [python, "-I", "-S", "-c", CODE, _LIBRARY]
     try:
-        return os.posix_spawn(python, words, environment, file_actions=actions, setsigmask=(), setsigdef=_to_default())
+        spawn = patches.real_of(os.posix_spawn)  # no child of the program's
+        pid: int = spawn(python, words, environment, file_actions=actions, setsigmask=(), setsigdef=_to_default())
+        return pid
     finally:
         if high != descriptor:
             os.close(high)

@@ -1,0 +1,144 @@
+"""Cold: the ways to start a child that most programs never go: os.fork, os.forkpty, os.posix_spawn(p), os.system, a
+preexec_fn of `subprocess`, the workers of a fork server. Builtin modules only. `children.py` does the rest.
+"""
+
+import os
+import sys
+from _weakref import ref
+from time import monotonic
+
+from . import children, cold, guard, patches
+
+never = object()
+FORKING = {
+    ("os", "_spawnvef"): "os.spawn",
+    ("multiprocessing.popen_fork", "_launch"): "multiprocessing.fork",
+}
+"""Who calls os.fork for others (module, function), and what the program has called."""
+
+
+def exchange(subprocess, ours):
+    """Replace what `subprocess` had taken before we came by our own. `ours` leads from the real functions to them."""
+    for owner in (subprocess, getattr(subprocess, "_del_safe", None)):
+        for name in ("_fork_exec", "_waitpid", "waitpid"):
+            taken = getattr(owner, name, None)
+            if taken in ours:
+                patches.replace(owner, name, ours[taken])
+    poll = subprocess.Popen._internal_poll  # holds os.waitpid as a default (3.10 to 3.12)
+    patches.replace(poll, "__defaults__", tuple([ours.get(taken, taken) for taken in poll.__defaults__]))
+
+
+def text_of(word):
+    """Return a word of a command line; of a path object only if it is the standard library's: others are code."""
+    if isinstance(word, (str, bytes)):
+        return os.fsdecode(word)
+    return str(word) if type(word).__module__.startswith("pathlib") else "<" + type(word).__name__ + ">"
+
+
+def install_forkserver(forkserver):
+    """Stand in for what tells of a fork server's workers: they are no children of ours, and nobody waits for them."""
+    patches.replace_calls(forkserver, (("read_signed", "starting:on_read_signed"),))
+
+
+def on_fork(real):
+    """Return what calls os.fork or os.forkpty in C, and then tells us the result."""
+    began = monotonic()
+    name = real.__name__
+
+    def after_fork(result):
+        pid = result if name == "fork" else result[0]
+        if pid:
+            guard.call("fork", on_forked, pid, name, began, sys._getframe(1))
+        return result
+
+    return map(after_fork, iter(real, never)).__next__  # until it returns `never`
+
+
+def on_forked(pid, name, began, frame):
+    """Record a forked child. `frame` is who called."""
+    caller = (frame.f_globals.get("__name__"), frame.f_code.co_name)
+    method = FORKING.get(caller, "os." + name)
+    words = worker = None
+    if caller == ("os", "_spawnvef"):
+        words = frame.f_locals.get("args")
+    elif caller == ("multiprocessing.popen_fork", "_launch"):
+        worker = getattr(frame.f_locals.get("process_obj"), "_name", None)
+    children.started(pid, began, words, method, worker=worker)
+
+
+def expect(frame):
+    """`subprocess` is about to fork with a preexec_fn. There must be no frame of ours between, see `calls.py`, so what
+    is started is told by its Popen afterwards: (weak reference to that, words, when).
+    """
+    values = frame.f_locals
+    environment = values.get("env_list")
+    if environment is not None:
+        changed = cold("environments").for_list(values["executable_list"], values["args"], values["cwd"], environment)
+        if changed is not None:  # Popen has made the list, and nobody else has seen it
+            environment[:] = changed
+    children.expected.append((ref(values["self"]), values["args"], monotonic()))
+
+
+def settle():
+    """Record those whose pid has not been known."""
+    for entry in children.expected[:]:
+        popen = entry[0]()
+        pid = None if popen is None else vars(popen).get("pid")
+        if popen is None or pid is not None:
+            children.expected.remove(entry)
+        if pid is not None:
+            children.started(pid, entry[2], entry[1], "subprocess")
+
+
+def on_posix_spawn(args, kwargs, name):
+    """Around os.posix_spawn and os.posix_spawnp (path, argv, env, …)."""
+    if len(args) != 3:
+        return None  # a TypeError
+    path, words, environment = args
+    if environment is not None:
+        changed = cold("environments").for_mapping(path, words, environment, name == "posix_spawnp")
+        if changed is not None:
+            args = (path, words, changed)
+    began = monotonic()
+
+    def after_posix_spawn(pid):
+        children.started(pid, began, words, "os." + name)
+
+    return args, kwargs, after_posix_spawn
+
+
+def on_system(args, kwargs, name):
+    """Around os.system: nobody tells the pid of its shell."""
+    command = args[0] if args else kwargs.get("command")
+    if not isinstance(command, (str, bytes)):
+        return None  # a TypeError
+    began = monotonic()
+    number = children.record_start(None, ["sh", "-c", command], "os.system")
+
+    def after_system(status):
+        if number is not None:
+            children.record_exit(number, None, began, cold("unwaited").facts_of_status(status))
+
+    return args, kwargs, after_system
+
+
+def on_read_signed(args, kwargs, name):
+    """Around multiprocessing.forkserver.read_signed: in `_launch` it reads the pid of a new worker, in `poll` how it
+    has ended.
+    """
+    frame = sys._getframe(2).f_back
+    if frame.f_code.co_name not in ("_launch", "poll"):
+        return None
+    popen = frame.f_locals.get("self")
+    worker = getattr(frame.f_locals.get("process_obj"), "_name", None)
+    is_launch = frame.f_code.co_name == "_launch"
+    began = monotonic()
+
+    def after_read_signed(value):
+        if is_launch:
+            children.started(value, began, None, "multiprocessing.forkserver", worker=worker)
+        else:
+            facts = {"exit_code": value} if value >= 0 else {"signal": cold("unwaited").signal_name(-value)}
+            children.exited(popen.pid, facts)
+
+    return args, kwargs, after_read_signed
