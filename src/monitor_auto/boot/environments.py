@@ -107,6 +107,8 @@ def is_monitored_python(executables, words, directory, given):
 def find(paths, directory):
     """Return the absolute path of the first that can be executed, or None."""
     for path in paths:
+        if not isinstance(path, (str, bytes)) and not type(path).__module__.startswith("pathlib"):
+            return None  # others are code of the program's
         path = os.fsdecode(path)
         if directory is not None and path[:1] != "/":
             path = os.path.join(os.fsdecode(directory), path)

@@ -46,6 +46,8 @@ class StandIn:
     def __repr__(self):
         return repr(real_of(self))
 
+    __doc__ = property(lambda self: real_of(self).__doc__)  # pydoc asks object
+
     @property
     def __call__(self):
         if recorder.session is None:

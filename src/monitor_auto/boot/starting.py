@@ -110,8 +110,11 @@ def on_posix_spawn(args, kwargs, name):
 def on_system(args, kwargs, name):
     """Around os.system: nobody tells the pid of its shell."""
     command = args[0] if args else kwargs.get("command")
-    if not isinstance(command, (str, bytes)):
-        return None  # a TypeError
+    try:
+        if b"\0" in os.fsencode(command):
+            return None  # a ValueError
+    except (TypeError, UnicodeError):  # which the real function raises, too
+        return None
     began = monotonic()
     number = children.record_start(None, ["sh", "-c", command], "os.system")
 

@@ -46,6 +46,8 @@ def on_term(number, frame):
 def finish(frame):
     """Write how it ended, and deliver for as long as the operator allows."""
     settings = recorder.settings
+    while frame is not None and frame.f_globals.get("__package__") == __package__:  # around a call that waits
+        frame = frame.f_back
     facts = {"type": "SIGTERM", "message": "killed by SIGTERM", "stack": stack(frame), "location": place(frame)}
     recorder.record(ERROR, "error.SIGTERM", {**facts, "source": "auto", "level": "fatal"})
     endings.end("signal", None, signal="SIGTERM")

@@ -195,7 +195,9 @@ def native_stack(descriptor: int) -> tuple[str, float]:
     os.lseek(descriptor, max(0, facts.st_size - MAX_STACK_BYTES), os.SEEK_SET)
     text = os.read(descriptor, MAX_STACK_BYTES).decode("utf-8", "replace")
     begin = max(text.rfind(_FATAL), text.rfind(_STACK) if _FATAL not in text else -1, 0)
-    return text[begin:].strip(), facts.st_mtime
+    # Where the program waits for a child, the function that calls os.waitpid is ours.
+    lines = [line for line in text[begin:].strip().split("\n") if "/monitor_auto/boot/" not in line]
+    return "\n".join(lines), facts.st_mtime
 
 
 def signal_of(stack: str, header: bytes) -> str:
