@@ -111,9 +111,9 @@ def on_system(args, kwargs, name):
     """Around os.system: nobody tells the pid of its shell."""
     command = args[0] if args else kwargs.get("command")
     try:
-        if b"\0" in os.fsencode(command):
-            return None  # a ValueError
-    except (TypeError, UnicodeError):  # which the real function raises, too
+        if not isinstance(command, (str, bytes)) or b"\0" in os.fsencode(command):
+            return None  # an error, or an object that has code
+    except UnicodeError:  # which the real function raises, too
         return None
     began = monotonic()
     number = children.record_start(None, ["sh", "-c", command], "os.system")
