@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor_auto import boot
 from monitor_auto.delivery import deaths
 from support.children import Children
 from support.collector import Collector
@@ -280,3 +281,58 @@ def test_life_and_last_sign_are_told(children: Children, collector: Collector) -
     assert lost["data"]["pid"] == by_name["session.start"]["data"]["pid"]
     assert lost["data"]["lived_at_least_ms"] >= 0
     assert "error.SIGKILL" not in by_name
+
+
+WAITING = """
+    import os, subprocess, sys, time
+    from monitor_auto import Monitor
+    child = "import os, sys; os.write(1, b'ready '); {ending}"
+    popen = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    popen.stdout.read(6)
+    {act}
+    print(popen.wait(), flush=True)
+"""
+ENDINGS = {
+    "SIGKILL": ("sys.stdin.read()", "popen.kill()", {"signal": "SIGKILL"}),
+    "SIGTERM": ("sys.stdin.read()", "popen.terminate()", {"signal": "SIGTERM"}),
+    "SIGHUP": ("sys.stdin.read()", "popen.send_signal(1)", {"signal": "SIGHUP"}),
+    "exit in C": ("import ctypes; ctypes.CDLL(None)._exit(7)", "pass", {"exit_code": 7}),
+    "crash": ("import ctypes; ctypes.string_at(0)", "pass", {"signal": "SIGSEGV"}),
+    "after exec": (
+        "os.execv(sys.executable, [sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)'])", "pass",
+        {"signal": "SIGKILL"},
+    ),
+}  # fmt: skip
+
+
+needs_children = pytest.mark.skipif(
+    not {"children"} & {*boot.COLD, *boot.COLDER}, reason="children are not recorded yet"
+)
+
+
+@needs_children
+@pytest.mark.parametrize("name", ENDINGS)
+def test_parent_that_waits_tells_how_its_child_died(children: Children, collector: Collector, name: str) -> None:
+    """The exiting parent delivers for its child, and has just seen what became of it."""
+    ending, act, said = ENDINGS[name]
+    source = WAITING.format(ending=ending, act=act)
+    done = children.twin(source, endpoint=collector.url)
+    assert done.status == 0
+    (lost,) = [item["data"] for item in collector.unique() if item["name"] == "session.lost"]
+    assert {key: lost[key] for key in ("signal", "exit_code") if key in lost} == said
+    errors = [item["name"] for item in collector.unique() if item["type"] == "error"]
+    assert errors == ["error." + name for name in said.values() if name in ("SIGTERM", "SIGSEGV")]
+
+
+@needs_children
+def test_somebody_else_finds_the_child_while_the_parent_lives(children: Children, collector: Collector) -> None:
+    """A long-running parent has recorded the exit in a segment that it goes on writing."""
+    source = WAITING.format(ending="sys.stdin.read()", act="popen.kill()") + "    sys.stdin.read()\n"
+    parent = children.start(source, endpoint=collector.url, stdin=-1)
+    assert parent.process.stdout is not None
+    assert parent.process.stdout.readline() == b"-9\n"
+    assert children.run(FLUSH, endpoint=collector.url).status == 0
+    (lost,) = [item["data"] for item in collector.unique() if item["name"] == "session.lost"]
+    assert lost["signal"] == "SIGKILL"
+    assert parent.finish(b"").status == 0
+    assert collector.names().count("session.lost") == 1
