@@ -127,6 +127,34 @@ def test_threads_and_signal_handlers_at_the_end_of_a_block_use_each_number_once(
     assert totals(children)["gaps"] == 0
 
 
+@pytest.mark.tampers("an event whose recording is broken off may have used up its number")
+def test_what_a_signal_handler_raises_at_the_end_of_a_block_is_the_programs_alone(children: Children) -> None:
+    """A time-out by alarm must get through with nothing of ours in it, and must not leave the limit in a bad state."""
+    source = """
+        import signal, time
+        from monitor_auto import Monitor
+        class Alarm(Exception): pass
+        def ring(*_): raise Alarm
+        signal.signal(signal.SIGALRM, ring)
+        contexts = []
+        for number in range(600):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + number % 10 / 20_000)
+                while True:
+                    Monitor.event("flood.step")
+            except Alarm as alarm:
+                contexts.append(alarm.__context__)
+        print(len(contexts), [context for context in contexts if context is not None])
+        deadline = time.monotonic() + 30
+        while Monitor.event("flood.last") is None:
+            assert time.monotonic() < deadline
+    """
+    done = children.run(source, env={"MONITOR_RATE_LIMIT": "100"})
+    assert (done.stdout, done.stderr) == (b"600 []\n", b"")
+    assert len(done.named("flood.last")) == 1
+    assert dropped(done)["rate_limit"] > 0
+
+
 def test_sessions_and_errors_are_exempt(children: Children) -> None:
     """In a flood the one line that somebody needs is the error, and that the process ended."""
     source = """

@@ -341,9 +341,14 @@ def _record_admitted(name: str, repeated: int | None, own: dict[str, Any], data:
 def _caller() -> tuple[str, int] | None:
     """Return the file and line of the program that has called us."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__package__") in OURS:
+    while frame is not None and _is_ours(dict.get(frame.f_globals, "__package__")):
         frame = frame.f_back  # type: ignore[assignment]
     return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+
+
+def _is_ours(package: Any) -> bool:
+    """Return whether a frame's package is ours; a program may have put anything there."""
+    return type(package) is str and package in OURS
 
 
 def _record_metric(name: Any, value: Any, data: Any) -> str | None:

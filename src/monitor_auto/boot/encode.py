@@ -91,8 +91,10 @@ def is_from_signal_handler(error):
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         interrupted, trace = trace.tb_frame, trace.tb_next
-        if any(value is interrupted for value in trace.tb_frame.f_locals.values()):
-            return True
+        for value in list(trace.tb_frame.f_locals.values()):
+            # `def handler(*_)` has its arguments in a tuple.
+            if value is interrupted or type(value) is tuple and any(item is interrupted for item in value[:2]):
+                return True
     return False
 
 

@@ -5,12 +5,11 @@ costs nothing until a block is used up: then `next_number` looks whether the tim
 
 Guarantees:
 - All numbers come from one counter, in order, and each is used once, also when threads and signal handlers come here at
-  the same time. Nobody waits for a lock: who does not get it takes a single number.
+  the same time. There is no lock; the limit may be exceeded by what the time pays for between two of them.
 - What is dropped or sampled out uses up a number, so that a collector can count what it has not seen.
 - Sessions, errors and the monitor's own reports are always recorded; errors and children have limits of their own.
 """
 
-from _thread import allocate_lock
 from time import monotonic
 
 from . import guard, recorder
@@ -35,12 +34,11 @@ dropped = {}
 
 def reset():
     """Begin anew for the session that the recorder has, or is about to get, in this process."""
-    global _report_at, _master, _busy, _bucket, _children
+    global _report_at, _master, _bucket, _children
     limit = recorder.settings.rate_limit
     block = recorder.settings.rate_block
     _report_at = monotonic()
     _master = iter(range(block, END))
-    _busy = allocate_lock()
     _bucket = Bucket(limit, block)
     _children = Bucket(limit / PROCESS_SHARE, 0)
     dropped.clear()
@@ -88,19 +86,15 @@ def next_number(kind, name):
 
 def refill():
     """Give the recorder another block, if there is one; False where not."""
-    if not _busy.acquire(False):
-        return False
     global _report_at
-    try:
-        _bucket.look()
-        size = int(min(_bucket.level, recorder.settings.rate_block))
-        if size < 1 or size < _bucket.limit * REFILL_SECONDS:
-            return False
-        _bucket.level -= size
-        # `max` gives the second, the larger one: a bounded view of the counter, without a step of Python.
-        recorder.sequence = map(max, range(size), _master)
-    finally:
-        _busy.release()
+    _bucket.look()
+    size = int(min(_bucket.level, recorder.settings.rate_block))
+    if size < 1 or size < _bucket.limit * REFILL_SECONDS:
+        return False
+    _bucket.level -= size
+    # `max` gives the second, the larger one: a bounded view of the counter, without a step of Python. Where two threads
+    # come here at once, one view takes the place of the other's: no number is lost with it.
+    recorder.sequence = map(max, range(size), _master)
     if recorder.has_report and _bucket.looked - _report_at > REPORT_SECONDS:
         _report_at = _bucket.looked
         guard.late("selfreport", "record", True)

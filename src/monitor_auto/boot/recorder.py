@@ -76,7 +76,9 @@ def write(kind, name, text):
     clock = _clock
     try:
         number = next(sequence)
-    except StopIteration:
+    except StopIteration:  # left at once: what a signal handler of the program raises must not have it as its context
+        number = None
+    if number is None:
         number = cold("limits").next_number(kind, name)
         if number is None:
             return None

@@ -10,6 +10,7 @@ Guarantees:
 
 import sys
 from _thread import allocate_lock
+from time import monotonic
 
 from . import cold, encode, notes, recorder
 
@@ -21,6 +22,9 @@ _told = {}
 _reports = 0
 """How many events were reports: that they were recorded and sent is no news."""
 _entries = 0
+_at = -1e9
+PAUSE_SECONDS = 60.0
+"""Between two reports of trouble alone: a session that is over its limit all day must not fill the ledger."""
 SENT = ("sdk.events.sent", "", "")
 _busy = allocate_lock()
 
@@ -51,10 +55,14 @@ def record(is_trouble_only=False):
     """Write down what has changed since the last time; with `is_trouble_only` not how many were produced and sent, as
     long as all of them have reached a file.
     """
-    if recorder.session is None or not _busy.acquire(False):
+    global _at
+    session, now_seconds = recorder.session, monotonic()
+    if session is None or is_trouble_only and not session.is_ended and now_seconds < _at + PAUSE_SECONDS:
+        return
+    if not _busy.acquire(False):
         return
     try:
-        recorder.has_report = False
+        recorder.has_report, _at = False, now_seconds
         reports = _reports
         limits, out = cold("limits"), cold("sampling").sampled_out() if is_loaded("sampling") else 0
         now = dict(counts)
@@ -92,10 +100,11 @@ def is_loaded(name):
 
 def reset():
     """Begin anew, in a forked child."""
-    global _busy, _reports
+    global _busy, _reports, _at
     counts.clear()
     _told.clear()
-    _busy, _reports = allocate_lock(), 0
+    _busy, _reports, _at = allocate_lock(), 0, -1e9
+    failure.clear()
 
 
 def write(metric, value, new, reason="", name=""):
