@@ -361,6 +361,34 @@ def test_one_in_sixteen_looks_after_a_crowded_spool(children: Children, collecto
     assert runs > 0
 
 
+def test_small_programs_clear_up_after_large_ones_that_were_killed(children: Children) -> None:
+    """They leave many bytes in few files, and nobody who writes as much may ever come again."""
+    source = """
+        import os, signal, sys
+        from monitor_auto import Monitor
+        for number in range(100):
+            Monitor.metric("load.number", number, {"pad": "m" * 40_000})
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    children.run(source)
+    before = size_of(children.spool)
+    assert before > 3 << 20
+    forks = """
+        import os
+        for _ in range(100):
+            pid = os.fork()
+            if not pid:
+                break
+            os.waitpid(pid, 0)
+    """
+    runs = 0
+    while size_of(children.spool) > 1 << 20:
+        children.run(forks, env={"MONITOR_SPOOL_LIMIT": "1MiB", "MONITOR_RATE_LIMIT": "0"})
+        runs += 1
+        assert runs < 40, "of 4,000 sessions none looked after the bounds"
+    assert runs > 0
+
+
 def test_flush_keeps_the_bounds(children: Children, collector: Collector) -> None:
     """Somebody who calls flush has the time that exiting programs have not."""
     write_session(_made(children.spool), "http://127.0.0.1:9/v1/events", 3)

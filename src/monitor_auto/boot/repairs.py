@@ -78,7 +78,8 @@ def open_in(segment, directory):
         return False
     try:
         directory = private_directory(directory)
-        segment.is_keeper = os.lstat(directory).st_size > CROWDED_BYTES and segment.base[-1] == "0"
+        is_crowded = os.lstat(directory).st_size > CROWDED_BYTES
+        segment.is_keeper = segment.base[-1] == "0" and (is_crowded or segment.base[-2] == "0")
         return spool.open_in(segment, directory)
     except OSError as error:
         notes.debug("spool " + directory + " cannot be used: " + str(error))

@@ -20,7 +20,8 @@ SEGMENT_FORMAT = 1
 MAX_SEGMENT_BYTES = 4 << 20
 HIGHEST_DESCRIPTOR = 4096
 CROWDED_BYTES = 32 << 10
-"""The size of a folder with some hundred files: then one session in 16 looks after the spool's bounds when it ends."""
+"""The size of a folder with some hundred files: then one session in 16 looks after the spool's bounds when it ends,
+else one in 256: a few programs that were killed may have left many bytes in few files."""
 LOW_DESCRIPTOR = 512
 """Below this a daemon's closing loop may reach, so the file is looked at before every write."""
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -76,7 +77,7 @@ def open_segment(segment):
         directory = segment.settings.spool_directory
         facts = os.lstat(directory)
         if facts.st_mode == 0o040700 and facts.st_uid == os.geteuid():
-            segment.is_keeper = facts.st_size > CROWDED_BYTES and segment.base[-1] == "0"
+            segment.is_keeper = segment.base[-1] == "0" and (facts.st_size > CROWDED_BYTES or segment.base[-2] == "0")
             return open_in(segment, directory)
     except (OSError, AttributeError):  # not there yet, not ours, full; a system without users
         pass
