@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_auto import boot
 from monitor_auto.delivery import deaths
 from support.children import Children
 from support.collector import Collector
@@ -305,12 +304,6 @@ ENDINGS = {
 }  # fmt: skip
 
 
-needs_children = pytest.mark.skipif(
-    not {"children"} & {*boot.COLD, *boot.COLDER}, reason="children are not recorded yet"
-)
-
-
-@needs_children
 @pytest.mark.parametrize("name", ENDINGS)
 def test_parent_that_waits_tells_how_its_child_died(children: Children, collector: Collector, name: str) -> None:
     """The exiting parent delivers for its child, and has just seen what became of it."""
@@ -324,7 +317,6 @@ def test_parent_that_waits_tells_how_its_child_died(children: Children, collecto
     assert errors == ["error." + name for name in said.values() if name in ("SIGTERM", "SIGSEGV")]
 
 
-@needs_children
 def test_somebody_else_finds_the_child_while_the_parent_lives(children: Children, collector: Collector) -> None:
     """A long-running parent has recorded the exit in a segment that it goes on writing."""
     source = WAITING.format(ending="sys.stdin.read()", act="popen.kill()") + "    sys.stdin.read()\n"
