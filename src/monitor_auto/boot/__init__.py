@@ -44,8 +44,9 @@ COLD = (
     "unwaited",
 )
 COLDER = (
-    "arrivals", "choosing", "ci", "commandline", "context", "environments", "express", "handover", "inherited",
-    "loops", "parsing", "relaying", "sampling", "selfreport", "splitting", "teardown", "terminating", "undoing",
+    "arrivals", "background", "choosing", "ci", "commandline", "context", "environments", "express", "handover",
+    "inherited", "listening", "loops", "parsing", "relaying", "sampling", "selfreport", "splitting", "teardown",
+    "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 

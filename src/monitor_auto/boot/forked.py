@@ -6,9 +6,8 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 """
 
 import sys
-from _thread import allocate_lock
 
-from . import recorder, repairs, spool, start_session
+from . import recorder, repairs, spool, start_session, targets
 
 ABOUT_TO_EXEC = (("subprocess", "_execute_child"), ("os", "_spawnvef"))
 """Module and function of those that fork in order to exec (3.10 to 3.15)."""
@@ -25,12 +24,13 @@ def become_child(settings, lineage, frame):
         repairs.forget(recorder.segment)
         spool.start(recorder.segment, None)
     loaded = vars(sys.modules[__package__])
-    for name in ("children", "limits", "sampling", "selfreport"):  # those that the parent has needed
+    for name in ("children", "limits", "sampling", "selfreport", "background"):  # those that the parent has needed
         if name in loaded:
             loaded[name].reset()
+    targets.await_life()
     handover = loaded.get("handover")  # if it is loaded
     if handover is not None:
-        handover.flushing = allocate_lock()  # a thread of the parent may have held it
+        handover.flushing = spool.allocate_lock()  # a thread of the parent may have held it
 
     def wake():
         start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")

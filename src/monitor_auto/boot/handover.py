@@ -6,11 +6,10 @@ import os
 import sys
 import time
 from _thread import _count as other_threads
-from _thread import allocate_lock
 
 from . import check_same, cold, endings, recorder, spool
 
-flushing = allocate_lock()
+flushing = spool.allocate_lock()
 
 
 def deliver():
@@ -18,11 +17,14 @@ def deliver():
     settings, segment = recorder.settings, recorder.segment
     spool.check(segment)
     if settings.scheme == "local" or not settings.exit_timeout_seconds:
+        stop_background(None)
         keep_bounds()
         return
     if has_living_parent():
+        stop_background(None)
         return
     deadline = time.monotonic() + settings.exit_timeout_seconds
+    stop_background(deadline)
     check_same()
     is_done, begun = cold("express").deliver(settings, segment, deadline)
     if not is_done:
@@ -33,6 +35,13 @@ def deliver():
         sender.deliver_at_exit(settings, directory, segment.base, last, lines, deadline, begun)
     if deadline - time.monotonic() > 0.5:  # the deadline is for all that we do here
         keep_bounds()
+
+
+def stop_background(deadline):
+    """End the background thread, if there is one: what it has not sent by then is ours to send."""
+    background = vars(sys.modules[__package__]).get("background")
+    if background is not None:
+        background.stop_at_exit(deadline)
 
 
 def keep_bounds():

@@ -26,6 +26,8 @@ def parse(settings, values):
     default = settings.exit_timeout_seconds
     settings.exit_timeout_seconds = _quantity(values, "MONITOR_EXIT_TIMEOUT", default, _SECONDS, problems)
     settings.term_timeout_seconds = _quantity(values, "MONITOR_TERM_TIMEOUT", 0.0, _SECONDS, problems)
+    settings.flush_interval_seconds = _quantity(values, "MONITOR_FLUSH_INTERVAL", 30.0, _SECONDS, problems)
+    settings.heartbeat_seconds = _quantity(values, "MONITOR_HEARTBEAT", 300.0, _SECONDS, problems)
     settings.rate_limit = _quantity(values, "MONITOR_RATE_LIMIT", settings.rate_limit, _BARE, problems)
     settings.rate_block = rate_block(settings.rate_limit)
     if values.get("MONITOR_SAMPLE"):

@@ -110,4 +110,5 @@ def tick(second):
     _clock = clock = (second, *formats.clock_texts(second))
     if not is_first:
         guard.call("segment check", spool.check, segment)
+        guard.late("background", "of_life")
     return clock

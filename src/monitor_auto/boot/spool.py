@@ -16,6 +16,9 @@ import sys
 
 from . import cold, formats, guard
 
+# The real ones, also for background.py: later greenlets may take their place.
+allocate_lock, get_ident, start_new_thread = _thread.allocate_lock, _thread.get_ident, _thread.start_new_thread
+
 SEGMENT_FORMAT = 1
 MAX_SEGMENT_BYTES = 4 << 20
 HIGHEST_DESCRIPTOR = 4096
@@ -55,7 +58,7 @@ def start(segment, session):
     segment.queue = []
     segment.queue_bytes = segment.dropped = 0
     segment.is_torn = segment.is_low = False
-    segment.busy = _thread.allocate_lock()
+    segment.busy = allocate_lock()
     segment.next_try = 0.0
     if session is not None:
         segment.base = segment.key + "." + session.tree + "." + session.id

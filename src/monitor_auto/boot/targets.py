@@ -7,7 +7,9 @@ Guarantees:
 - The module's `__spec__`, `__loader__` and import errors, their tracebacks included, are what they would be without us.
 """
 
+import gc
 import sys
+import time
 
 from . import guard
 
@@ -17,6 +19,7 @@ STDLIB = {
     "uvloop": "monitor_auto.boot.loops:install_uvloop",
     "multiprocessing.forkserver": "monitor_auto.boot.starting:install_forkserver",
     "subprocess": "monitor_auto.boot.children:install",
+    "socket": "monitor_auto.boot.listening:install",
 }
 """What shows how programs and their children end: always wanted, and patched without wrapt. Of the standard library but
 uvloop, a loop."""
@@ -29,6 +32,12 @@ THIRD_PARTY = {
 waiting = {**STDLIB, **THIRD_PARTY}
 installed = []
 settings = None
+monotonic = time.monotonic  # the program may replace it
+FIRST_SECONDS = 1.05
+"""A little more than background.py asks for."""
+ready = 0.0
+"""From then on (`monotonic`) an import is a sign that this session lives on; 0: nobody waits for one."""
+on_collection = None
 
 
 def find_spec(name, path=None, target=None):
@@ -37,6 +46,8 @@ def find_spec(name, path=None, target=None):
     What `sys.meta_path` asks: this module itself is the finder. What the real finders raise is the program's.
     """
     if name not in waiting:
+        if 0 < ready < monotonic():
+            guard.late("background", "of_life")
         return None
     if name == "subprocess":  # what it starts children with is replaced before it takes it
         installed.append(name)
@@ -47,6 +58,27 @@ def find_spec(name, path=None, target=None):
     return None if find is None else find(name, path, target)
 
 
+def await_life():
+    """Take an import, or a collection of garbage, for a sign that this session lives on, once its first second is over.
+
+    Until then a collection runs no step of Python: an exception of the program's signal handlers that came there
+    would be printed and lost (gcmodule.c: invoke_gc_callback, 3.10 to 3.15). What `gc` calls is `getattr(module, phase,
+    info)`; the module has no such name and asks its own `__getattr__`, the `next` of an iterator that looks at the
+    clock and takes its next step from one of two others.
+    """
+    global ready, on_collection
+    if on_collection in gc.callbacks:
+        gc.callbacks.remove(on_collection)
+    ready = monotonic() + FIRST_SECONDS
+    method = type(guard.late.__get__(guard))
+    nothing, once = iter(int, 1), map(guard.late, ("background",), ("of_life",))
+    steps = map((nothing, once).__getitem__, map(ready.__lt__, iter(monotonic, None)))
+    asked = type(sys)("monitor_auto_life")
+    asked.__getattr__ = method(next, map(next, steps, nothing))
+    on_collection = method(getattr, asked)
+    gc.callbacks.append(on_collection)
+
+
 def install(given_settings):
     """Wait for targets from now on; those that are there already get their hook at once.
 
@@ -54,6 +86,7 @@ def install(given_settings):
     """
     global settings
     settings = given_settings
+    await_life()
     place = 0
     for index, finder in enumerate(sys.meta_path):
         if getattr(finder, "__name__", "") == "PathFinder":

@@ -55,7 +55,7 @@ def enforce(settings: "Any", directory: str, own_base: str, seconds: float = LIM
         return
     lock = -1
     try:
-        lock = _lock(f"{directory}/bounds.lock")
+        lock = take_lock(f"{directory}/bounds.lock")
         Keeper(settings, directory, own_base, time.monotonic() + seconds).run()
     except BlockingIOError:  # another process is at it
         return
@@ -65,7 +65,8 @@ def enforce(settings: "Any", directory: str, own_base: str, seconds: float = LIM
         del _running[os.getpid()]
 
 
-def _lock(path: str) -> int:
+def take_lock(path: str) -> int:
+    """Return the descriptor of a lock file, locked. Raises BlockingIOError when another process has it."""
     descriptor = os.open(path, WRITE, 0o600)
     try:
         if hasattr(os, "lockf"):

@@ -130,6 +130,7 @@ class Call:
         send: "Callable[[bytes], exchange.Answer]",
     ) -> None:
         self.settings, self.directory, self.base, self.deadline = settings, directory, base, deadline
+        self.batch_size = settings.batch_size
         self.sending = Sending(settings, directory, send, deadline)
         self.key = self.sending.key
         self.others: dict[str, list[int]] = {}
@@ -227,7 +228,7 @@ class Call:
     def deliver(self, lines: "Iterable[Line]", memory_lines: list[bytes], most: int = 1 << 30) -> bool:
         """Send lines in batches until they, the time or the collector's patience end; return whether all passed."""
         try:
-            for batch in batches(lines, self.settings.batch_size):
+            for batch in batches(lines, self.batch_size):
                 if not self.sending.send(batch):
                     return False
                 del memory_lines[: sum(line.segment is None for line in batch)]

@@ -12,6 +12,8 @@ Guarantees:
 
 import os
 
+from monitor_auto.boot import background
+
 from . import breaker
 
 TYPE_CHECKING = False  # see lines.py
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-INTERVAL_SECONDS = 30.0
+INTERVAL_SECONDS = background.INTERVAL_SECONDS
 HEARTBEAT_SECONDS = 300.0
 QUICKEST_SECONDS = 0.25
 """A program that records without end fills a batch a thousand times a second; what comes meanwhile goes together."""

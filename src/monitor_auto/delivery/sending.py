@@ -44,6 +44,7 @@ class Sending:
         self.key = endpoint_key(settings.endpoint)
         self.delivered = self.rejected = self.dropped = 0
         self.why, self.status = "", 0
+        self.is_misplaced, self.retry_after_seconds = False, 0.0
         self.is_known_away = True
 
     def send(self, batch: "list[Line]") -> bool:
@@ -133,6 +134,7 @@ class Sending:
     def fail(self, status: int, error: str, is_misplaced: bool, retry_after_seconds: float) -> None:
         """Write down that this endpoint does not answer as a collector should."""
         self.why, self.status = error, status
+        self.is_misplaced, self.retry_after_seconds = is_misplaced, retry_after_seconds
         if recorder.session is not None and not recorder.session.is_ended:
             guard.late("selfreport", "on_failure", status, error)
         notes.debug("delivery failed: " + error)

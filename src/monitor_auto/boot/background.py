@@ -1,0 +1,262 @@
+"""Cold: the background thread of a session that lives on: what starts it, how it is gone while the program forks, and
+how it ends. Builtin modules only; what the thread does is in `delivery/flusher.py`.
+
+Guarantees:
+- No thread in the session's first second, unless a socket listens; none while the interpreter is taken down, none in a
+  forked child that the child has no sign of life for. Where no thread can be started the session only spools.
+- The thread is none of `threading`'s: nobody waits for it, nobody lists it. Signals are blocked in it, so that they
+  still interrupt what the program's own threads wait in. It is an operating system's thread also where the program has
+  put greenlets in the place of threads.
+- A fork waits FORK_SECONDS at most, and by then the thread has gone, for the operating system, too (from 3.12 Python
+  warns where there is a second one). Only a thread inside a name look-up cannot be woken.
+- Nothing here waits for a lock that another thread may hold.
+"""
+
+import _thread
+import gc
+import os
+import sys
+
+from . import check_same, cold, guard, recorder, targets
+from .spool import allocate_lock, get_ident, start_new_thread
+from .targets import monotonic
+
+FIRST_SECONDS = 1.0
+INTERVAL_SECONDS = 30.0
+"""MONITOR_FLUSH_INTERVAL, if nobody says otherwise."""
+FORK_SECONDS = 0.05
+GRACE_SECONDS = 0.02
+"""Of these, a request that is under way may take so many to end well before its connection is cut."""
+CUT_SECONDS = 0.1
+"""The same of an exit's time."""
+RETRY_SECONDS = 60.0
+LOOK_SECONDS = 0.25
+"""While the program records, this often the thread looks how much it is."""
+ATTENTIVE_SECONDS = 1.5
+"""Longer than a second: after so long a silence the next event rings (recorder.tick)."""
+LEAST_STACK_BYTES, STACK_BYTES = 256 << 10, 1 << 20
+HARD_SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGKILL", "SIGSTOP")
+"""What the thread's own faults raise: blocked, they would kill without a trace."""
+
+thread = None
+"""What is known of the thread, running or ended; None before the first one."""
+is_hooked = False
+first_due = None
+"""When this session is to flush for the first time."""
+_starting = allocate_lock()
+_never = allocate_lock()
+_never.acquire()
+
+
+def of_life():
+    """The program does something: start the thread if it is time, or tell it that there is news."""
+    if thread is None:
+        start_if(FIRST_SECONDS)
+    elif thread.is_resting:
+        wake(thread)
+
+
+def on_listen():
+    """A socket of the program begins to listen: that may be the last that anybody hears of it."""
+    if thread is None:
+        start_if(0.0)
+
+
+def start_if(seconds):
+    """Start the thread in a session that is at least so old, lives, and has somewhere to deliver to."""
+    session = recorder.session
+    if session is None or session.is_ended or session.pid != os.getpid() or recorder.wake is not None:
+        return
+    if sys.is_finalizing() or getattr(recorder.settings, "flush_interval_seconds", 1.0) <= 0:
+        return
+    if monotonic() - session.started_monotonic >= seconds and _starting.acquire(False):
+        try:
+            if thread is None:
+                start()
+        finally:
+            _starting.release()
+
+
+def start():
+    """Start the thread, with all signals blocked in it: it inherits the mask of who starts it."""
+    global thread, is_hooked, first_due
+    if first_due is None:
+        first_due = monotonic() + first_seconds()
+    if not is_hooked and hasattr(os, "register_at_fork"):
+        is_hooked = True
+        os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent)
+    state = type(sys.implementation)(
+        bell=allocate_lock(), baton=allocate_lock(), session=recorder.session, is_stopping=False,
+        is_resting=False, is_done=False, is_wanted=False, ident=0, tid=0, interrupt=None,
+        first_due=first_due,
+    )  # fmt: skip
+    state.bell.acquire()
+    targets.ready = 0.0
+    if targets.on_collection in gc.callbacks:
+        gc.callbacks.remove(targets.on_collection)
+    mask, size = block_signals(), _thread.stack_size()
+    try:
+        if 0 < size < LEAST_STACK_BYTES:
+            _thread.stack_size(STACK_BYTES)
+        start_new_thread(run, (state,))
+        thread = state
+    except (RuntimeError, MemoryError) as error:  # a limit of the system; the interpreter is being taken down
+        cold("encode").let_through(error)
+        cold("notes").debug("no background thread: " + str(error))
+        targets.ready = monotonic() + RETRY_SECONDS
+    finally:
+        if 0 < size < LEAST_STACK_BYTES:
+            _thread.stack_size(size)
+        if mask is not None:
+            sys.modules["_signal"].pthread_sigmask(sys.modules["_signal"].SIG_SETMASK, mask)
+
+
+def first_seconds():
+    """Return a random part of the interval, so that a hundred restarted machines do not call at once; or the time of
+    the first heartbeat, if that is sooner.
+    """
+    interval = getattr(recorder.settings, "flush_interval_seconds", INTERVAL_SECONDS)
+    seconds = interval * int.from_bytes(os.urandom(4), "little") / 0xFFFFFFFF
+    return min(seconds, getattr(recorder.settings, "heartbeat_seconds", 0.0) or seconds)
+
+
+def block_signals():
+    """Block all signals but those of faults in this thread; return the mask before, or None."""
+    signals = sys.modules.get("_signal")
+    if signals is None or not hasattr(signals, "pthread_sigmask"):
+        return None
+    hard = {getattr(signals, name, 0) for name in HARD_SIGNALS}
+    return signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals() - hard)
+
+
+def run(state):
+    """The thread's life."""
+    state.ident = get_ident()
+    state.tid = _thread.get_native_id()
+    try:
+        if not state.is_stopping:
+            guard.call("background", work, state)
+    finally:
+        state.is_done = True
+        if state.is_wanted:  # a fork did not wait for it
+            restart(state)
+
+
+def work(state):
+    """Wait for the first flush, then load what delivers, and let it: a program that lives two seconds pays for a thread
+    and no more. Raises ImportError when the package was upgraded or removed.
+    """
+    attentive_until = 0.0
+    while not state.is_stopping and monotonic() < state.first_due and not is_batch_full():
+        now = monotonic()
+        state.is_resting = now >= attentive_until
+        if rest(state, state.first_due - now if state.is_resting else min(LOOK_SECONDS, state.first_due - now)):
+            attentive_until = now + ATTENTIVE_SECONDS
+    state.is_resting = False
+    if state.is_stopping:
+        return
+    check_same()
+    __import__("monitor_auto.delivery.flusher")
+    sys.modules["monitor_auto.delivery.flusher"].run(state)
+
+
+def is_batch_full():
+    """True when the session has recorded a batch; asked as long as nothing was flushed."""
+    left = getattr(recorder.sequence, "__length_hint__", None)  # of its first block of numbers (limits.py)
+    settings = recorder.settings
+    return left is None or settings.rate_block - left() >= settings.batch_size
+
+
+def wake(state):
+    """Ring the thread's bell."""
+    try:
+        if state.bell.locked():
+            state.bell.release()
+    except RuntimeError:  # another thread has just done so
+        return
+
+
+def rest(state, seconds):
+    """Wait in the thread, so long at most; True when somebody who has news has rung."""
+    return state.bell.acquire(True, min(max(seconds, 0.0), 3600.0))
+
+
+def stop(seconds, grace_seconds):
+    """Have the thread end, within so many seconds; what it waits for on the network is cut off after the grace. True
+    when it has gone.
+    """
+    state = thread
+    if state is None or state.ident == get_ident():
+        return True
+    state.is_stopping = True
+    wake(state)
+    if wait(state, grace_seconds):
+        return True
+    if state.interrupt is not None:
+        guard.call("background", state.interrupt)
+    return wait(state, seconds - grace_seconds)
+
+
+def wait(state, seconds):
+    """Wait until the thread has gone; True when it has."""
+    until = monotonic() + seconds
+    while not has_gone(state):
+        if monotonic() >= until:
+            return False
+        _never.acquire(True, 0.0002)  # time.sleep may be a greenlet's
+    return True
+
+
+def has_gone(state):
+    """True when the operating system has no such thread any more (proc(5)); elsewhere when it has said so."""
+    if not state.is_done:
+        return False
+    try:
+        os.stat("/proc/self/task/%d" % state.tid)
+    except OSError:
+        return True
+    return False
+
+
+def stop_at_exit(deadline):
+    """End the thread, which may send until the deadline; with None it is left to itself and starts nothing new."""
+    if thread is not None:
+        if deadline is None:
+            thread.is_stopping = True
+            return
+        seconds = max(0.0, deadline - monotonic())
+        stop(seconds, max(0.0, seconds - CUT_SECONDS))
+
+
+def before_fork():
+    """Runs in the thread that forks, before it does."""
+    state = thread
+    if state is not None and state.session is recorder.session and not state.is_stopping:
+        guard.call("background", stop, FORK_SECONDS, GRACE_SECONDS)
+
+
+def after_fork_in_parent():
+    """Runs in the thread that has forked: what was stopped for it goes on."""
+    state = thread
+    if state is not None and state.is_stopping and state.session is recorder.session:
+        state.is_wanted = True
+        if state.is_done:
+            guard.call("background", restart, state)
+
+
+def restart(state):
+    """Start another thread in the place of one that was stopped, once."""
+    session = recorder.session
+    is_alive = session is not None and not session.is_ended and not sys.is_finalizing()
+    if state.baton.acquire(False) and thread is state and is_alive:
+        start()
+
+
+def reset():
+    """In a forked child: the thread is the parent's. The child's own is started when there is a sign of life."""
+    global thread, first_due, _starting
+    first_due = None
+    inherited, thread = thread, None
+    _starting = allocate_lock()
+    if inherited is not None and inherited.interrupt is not None:  # it could not be stopped in time
+        inherited.interrupt = None

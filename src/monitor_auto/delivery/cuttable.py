@@ -1,0 +1,208 @@
+"""An httpx transport whose connections another thread can cut at any moment, so that a fork or an exit need not wait
+for the network. Runs in the background thread.
+
+Guarantees:
+- Whatever the thread waits for but a name look-up ends at once when `interrupt` is called: importing, connecting, a TLS
+  handshake, sending, the answer.
+- What is half imported then is imported again the next time; a fork finds no module of it locked.
+- Nothing of it shows in the program's logs: httpx's and httpcore's loggers say nothing for this thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _thread import get_ident
+from typing import Any
+
+from monitor_auto.boot import guard, targets
+
+from .exchange import NoAnswer
+
+_fork_hooks: list[dict[str, Any]] = []
+LOGGERS = ("httpx", *["httpcore." + name for name in ("connection", "http11", "http2", "proxy", "socks")])
+
+
+def open_transport(state: Any, settings: Any, seconds: float) -> Any:
+    """Return a transport whose connections `state.interrupt()` cuts. Raises NoAnswer where there can be none."""
+    cutter = Cutter(state)
+    state.interrupt = cutter.cut
+    try:
+        cutter.while_importing()
+        from .native import Transport
+
+        transport = Transport(settings, seconds)
+        cutter.take_over(transport)
+        guard.call("loggers", hush, state.ident)
+    except (ImportError, ValueError, OSError, RuntimeError) as error:
+        raise NoAnswer(f"requests cannot be made here: {error}") from error
+    finally:
+        cutter.imported()
+    return transport
+
+
+class Cutter:
+    """Knows the sockets of one client, and ends what they wait for."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.sockets: list[Any] = []
+        self.find_spec: Any = None
+        self.register: tuple[Any, Any] = (None, None)
+
+    def cut(self) -> None:
+        """Wake the thread from whatever it waits for. Called in another thread."""
+        for sock in list(self.sockets):
+            try:
+                sock.shutdown(2)
+            except OSError:  # not connected any more
+                continue
+
+    def while_importing(self) -> None:
+        """Let every import of this thread end when the thread is to stop: importing httpx takes longer than a fork may,
+        and a module that is locked by a thread which the child does not have would be locked there for ever.
+
+        The finder that looks is our own, which every import asks anyhow. What it raises is caught by nobody on its way.
+        """
+        from .flusher import Stopped
+
+        real_find_spec: Any = targets.find_spec
+        state = self.state
+
+        def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+            if state.is_stopping and get_ident() == state.ident:
+                raise Stopped
+            return real_find_spec(name, path, target)
+
+        self.find_spec = real_find_spec
+        targets.find_spec = find_spec
+        self.wait_with_fork_hooks()
+
+    def wait_with_fork_hooks(self) -> None:
+        """Keep what modules register for forks while this thread imports them: a fork that waits for this thread has
+        begun already, and would run the second half of such a pair without the first (logging releases a lock).
+        """
+        real_register = getattr(os, "register_at_fork", None)
+        if real_register is None:
+            return
+        ident = self.state.ident
+
+        def register_at_fork(**hooks: Any) -> None:
+            if get_ident() == ident:
+                _fork_hooks.append(hooks)
+            else:
+                real_register(**hooks)
+
+        self.register = real_register, register_at_fork
+        os.register_at_fork = register_at_fork
+
+    def imported(self) -> None:
+        """Put everything back, and register what was kept if no fork has begun; else the next thread does."""
+        if self.find_spec is not None:
+            targets.find_spec = self.find_spec
+        real_register, monitored = self.register
+        if monitored is not None and os.register_at_fork is monitored:
+            os.register_at_fork = real_register
+        while real_register is not None and _fork_hooks and not self.state.is_stopping:
+            real_register(**_fork_hooks.pop(0))
+
+    def take_over(self, owner: Any) -> None:
+        """Have a transport's connections made here, where their sockets are known, and closed with it."""
+        client, real_close = owner.client, owner.close
+
+        def close() -> None:
+            real_close()
+            forget(self)
+
+        owner.close = close
+        pools = [client._transport, *client._mounts.values()]
+        for transport in pools:
+            pool = getattr(transport, "_pool", None)
+            if pool is not None and hasattr(pool, "_network_backend"):
+                pool._network_backend = make_backend(self)
+
+
+def make_backend(cutter: Cutter) -> Any:
+    """Return a network backend of httpcore that tells the cutter of every socket before it waits for anything."""
+    import socket
+
+    import httpcore
+
+    stream_class = sys.modules["httpcore._backends.sync"].SyncStream
+
+    class Backend(httpcore.SyncBackend):
+        """httpcore's own, but for how a connection is made."""
+
+        def connect_tcp(
+            self,
+            host: str,
+            port: int,
+            timeout: float | None = None,
+            local_address: str | None = None,
+            socket_options: Any = None,
+        ) -> Any:
+            try:
+                sock = connect(cutter, socket, host, port, timeout or 30.0)
+            except TimeoutError as error:
+                raise httpcore.ConnectTimeout(str(error)) from error
+            except OSError as error:
+                raise httpcore.ConnectError(str(error)) from error
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return stream_class(sock)
+
+    return Backend()
+
+
+def connect(cutter: Cutter, socket: Any, host: str, port: int, seconds: float) -> Any:
+    """Return a connected socket. Raises OSError. A second one, of the same connection, stays with the cutter: the first
+    loses its descriptor to TLS, and a number that is used again must not be cut.
+    """
+    deadline = time.monotonic() + seconds
+    last: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        known = sock.dup()
+        forget(cutter)
+        cutter.sockets.append(known)
+        try:
+            if cutter.state.is_stopping:
+                raise OSError("stopped")
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            sock.connect(address)
+        except OSError as error:
+            last = error
+            sock.close()
+        else:
+            return sock
+    forget(cutter)
+    raise last
+
+
+def forget(cutter: Cutter) -> None:
+    """Close what is known of an earlier connection."""
+    while cutter.sockets:
+        cutter.sockets.pop().close()
+
+
+_idents: set[int] = set()
+
+
+def hush(ident: int) -> None:
+    """Have the libraries' loggers say nothing of what this thread does: programs log everything."""
+    logging: Any = sys.modules.get("logging")
+    is_new = not _idents
+    _idents.clear()
+    _idents.add(ident)
+    for name in LOGGERS if logging is not None and is_new else ():
+        logger = logging.getLogger(name)
+        logger.isEnabledFor = make_is_enabled_for(logger.isEnabledFor)
+
+
+def make_is_enabled_for(real: Any) -> Any:
+    """Return what stands in for a logger's `isEnabledFor`."""
+
+    def is_enabled_for(level: int) -> bool:
+        return get_ident() not in _idents and bool(real(level))
+
+    return is_enabled_for

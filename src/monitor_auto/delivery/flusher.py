@@ -1,0 +1,357 @@
+"""The background thread's work: it delivers what the living session has recorded and what dead ones have left, and
+records that the session lives and what it uses. Runs in a thread of its own, started by `boot/background.py`.
+
+Guarantees:
+- Only segments that nobody writes to any more are read: the session goes on in a fresh one first.
+- `flush`, `aflush`, `close`, the exit and this thread never deliver at the same time (`handover.flushing`).
+- Told to stop, it ends after the request that is under way; what was answered is noted, the rest stays in the spool.
+"""
+
+import os
+import sys
+import time
+
+from monitor_auto.boot import background, check_same, cold, guard, handover, recorder, repairs, spool, stdlib
+
+from . import breaker, policy, resources
+from .exchange import NoAnswer
+from .last_call import Call, Sender
+from .lines import OutOfTime
+from .policy import Policy
+from .segments import Segment, sessions, tree_of
+
+TYPE_CHECKING = False  # see lines.py
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .exchange import Answer
+    from .segments import Line
+
+REQUEST_SECONDS = 30.0
+LIBRARIES = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
+
+
+def run(state: "Any") -> None:
+    """Do what is due until told to stop. `state` is what background.py knows of this thread."""
+    flusher = Flusher(state)
+    try:
+        flusher.work()
+    except Stopped:
+        return
+    finally:
+        flusher.close()
+
+
+class Stopped(BaseException):
+    """The thread was told to stop while it did something that nobody may catch."""
+
+
+def produced() -> int:
+    """Return how many sequence numbers this session has used, without using one."""
+    return int(cold("limits").produced())
+
+
+_policies: "dict[str, tuple[Policy, list[int]]]" = {}
+
+
+def policy_of_session(session: "Any", first_due: float) -> "tuple[Policy, list[int]]":
+    """Return the policy of this session, and the number of events that are our own: both outlive a thread and a fork,
+    and the asyncio task goes on with them.
+    """
+    found = _policies.get(session.id)
+    if found is None:
+        _policies.clear()
+        found = _policies[session.id] = policy.of(recorder.settings, session.started_monotonic), [0]
+        found[0].next_flush = first_due
+    return found
+
+
+class Flusher:
+    """One thread's work for one session."""
+
+    def __init__(self, state: "Any") -> None:
+        self.state = state
+        self.settings: Any = recorder.settings
+        self.segment: Any = recorder.segment
+        self.policy, self.own = policy_of_session(state.session, state.first_due)
+        self.sender = Connection(state, self.settings)
+        self.orphans: dict[str, list[int]] = {}
+        guard.call("collections", resources.watch_collections)
+        self.last_news, self.last_count = time.monotonic(), -1
+
+    def close(self) -> None:
+        """Let go of everything."""
+        guard.call("flusher", self.sender.close)
+
+    def recorded(self) -> int:
+        """Return how many events the program has recorded."""
+        return produced() - self.own[0]
+
+    def is_over(self) -> bool:
+        """Return whether to end: told so, or the session has ended or become another."""
+        return self.state.is_stopping or recorder.session is not self.state.session
+
+    def work(self) -> None:
+        """Do what is due, rest, and again."""
+        while not self.is_over():
+            self.step(time.monotonic())
+            self.rest()
+
+    def step(self, now: float) -> None:
+        """Do what is due now."""
+        recorded = self.recorded()
+        if self.state.session.is_ended:  # by an exec, which may fail
+            return
+        if self.policy.is_heartbeat_due(now, recorded):
+            self.policy.on_heartbeat(now)
+            resources.record_heartbeat(self.own)
+        if self.policy.is_flush_due(now, recorded):
+            self.flush(now, recorded)
+        elif self.policy.are_orphans_due(now):
+            self.deliver_orphans(now)
+
+    def rest(self) -> None:
+        """Wait until something is due; while the program records, look again soon."""
+        now, recorded = time.monotonic(), self.recorded()
+        if recorded != self.last_count:
+            self.last_news, self.last_count = now, recorded
+        seconds = self.policy.seconds_until_due(now, recorded)
+        if now - self.last_news < background.ATTENTIVE_SECONDS:
+            seconds = min(seconds, background.LOOK_SECONDS)
+        else:
+            self.state.is_resting = True
+        if seconds > 0 and not self.is_over():
+            background.rest(self.state, seconds)
+        self.state.is_resting = False
+
+    def flush(self, now: float, recorded: int) -> None:
+        """Deliver what the session has; at the interval's end also dead children's, and look for orphans."""
+        is_scheduled = now >= self.policy.next_flush
+        is_news = recorded != self.policy.flushed
+        if is_news and self.policy.are_resources_due(now):
+            self.policy.on_resources(now)
+            resources.record(self.own)
+        if self.settings.scheme == "local":
+            self.policy.on_flush(now, recorded)
+            return
+        check_same()
+        spool.check(self.segment)
+        directory = self.segment.directory
+        if directory is not None and breaker.is_away(directory, self.settings, REQUEST_SECONDS + 1):
+            self.policy.on_flush(now, recorded)
+            self.policy.on_away(now, max(0.1, breaker.read(directory, self.settings)[0] - time.time()))
+            return
+        if not handover.flushing.acquire(False):  # a flush of the program's own is under way
+            self.policy.earliest = now + background.LOOK_SECONDS
+            return
+        try:
+            self.policy.on_flush(now, recorded)
+            self.deliver(now, is_scheduled)
+        finally:
+            handover.flushing.release()
+
+    def deliver(self, now: float, is_scheduled: bool) -> None:
+        """Send own events, and children's when it is their time, and tell the policy what came of it."""
+        segment = self.segment
+        sealed = repairs.turn(segment) if has_lines(segment) else segment.number - 1
+        call = Delivery(self, segment.directory)
+        lines = [line.rstrip(b"\n") for line in handover.take_queue(segment)] if segment.queue else []
+        try:
+            is_complete = call.run(sealed, lines, is_scheduled)
+        finally:
+            call.release()
+            if lines:
+                segment.queue[:0] = [line + b"\n" for line in lines]
+                segment.queue_bytes += sum(map(len, lines)) + len(lines)
+        self.tell(call, is_complete)
+        if is_complete and is_scheduled and segment.directory is not None:
+            tree = tree_of(segment.base)
+            self.orphans = {base: found for base, found in call.listed.items() if tree_of(base) != tree}
+        if recorder.has_report:
+            before = produced()
+            guard.late("selfreport", "record", True)
+            self.own[0] += produced() - before
+
+    def tell(self, call: "Delivery", is_complete: bool) -> None:
+        """Tell the policy what came of a delivery."""
+        now, sending = time.monotonic(), call.sending
+        if sending.why:
+            self.sender.close()
+            self.policy.on_failure(now, sending.status, sending.is_misplaced, sending.retry_after_seconds)
+        elif is_complete:
+            self.policy.on_success(now)
+
+    def deliver_orphans(self, now: float) -> None:
+        """Send one batch of what dead sessions of other trees have left; one process of the machine at a time."""
+        directory = self.segment.directory
+        if not self.orphans or directory is None or not handover.flushing.acquire(False):
+            self.policy.on_orphans(now, 0, 0.0)
+            return
+        try:
+            lock = take_turn(directory)
+            if lock is None:
+                self.policy.on_orphans(now, 0, 0.0)
+                return
+            try:
+                self.send_orphans(directory, now)
+            finally:
+                os.close(lock)
+        finally:
+            handover.flushing.release()
+
+    def send_orphans(self, directory: str, now: float) -> None:
+        """Send one batch, and look how long the answer takes."""
+        call = Delivery(self, directory)
+        call.batch_size = self.policy.orphan_batch
+        try:
+            is_complete = call.one_batch(self.orphans)
+        finally:
+            call.release()
+        if call.sending.why:
+            self.tell(call, is_complete)
+        else:
+            left = len(self.orphans)
+            self.policy.on_orphans(time.monotonic(), left or call.sending.delivered, self.sender.answer_seconds)
+
+
+class Delivery(Call):
+    """One flush: the steps of the last call, between which the thread may be told to stop."""
+
+    def __init__(self, flusher: Flusher, directory: "str | None") -> None:
+        self.flusher = flusher
+        super().__init__(flusher.settings, directory, flusher.segment.base, float("inf"), flusher.sender.post)
+        self.listed: dict[str, list[int]] = {}
+
+    def run(self, sealed: int, memory_lines: list[bytes], is_scheduled: bool) -> bool:
+        """Send memory and own segments up to this one; when `is_scheduled` also those of dead children."""
+        if self.directory is None:
+            return self.deliver(self.watched(self.own_lines([], memory_lines)), memory_lines)
+        if is_scheduled:
+            self.others = sessions(self.directory, self.key)
+            numbers = [n for n in self.others.pop(self.base, []) if n <= sealed]
+            self.listed = dict(self.others)
+        else:
+            numbers = own_numbers(self.directory, self.base, sealed)
+        own = [Segment(self.directory, self.base, number) for number in numbers]
+        return self.deliver(self.watched(self.own_lines(own, memory_lines)), memory_lines)
+
+    def one_batch(self, orphans: dict[str, list[int]]) -> bool:
+        """Send one batch of these sessions; those that have nothing more to give are taken off the list."""
+
+        def lines() -> "Iterator[Line]":
+            for base in list(orphans):
+                yield from self.claimed_lines(base)
+                del orphans[base]  # here its last line is in the batch
+
+        self.others = dict(orphans)
+        return self.deliver(self.watched(lines()), [], 1)
+
+    def watched(self, lines: "Iterator[Line]") -> "Iterator[Line]":
+        """Yield the lines, until the thread is told to stop."""
+        state = self.flusher.state
+        for line in lines:
+            if state.is_stopping:
+                raise OutOfTime
+            yield line
+
+
+class Connection:
+    """Sends bodies: through httpx, on one connection, where nothing hides what it needs; else as the last call."""
+
+    def __init__(self, state: "Any", settings: "Any") -> None:
+        self.state, self.settings = state, settings
+        self.transport: Any = None
+        self.answer_seconds = 0.0
+
+    def post(self, body: bytes) -> "Answer":
+        """Send one body and return the Answer. Raises NoAnswer."""
+        if self.state.is_stopping:
+            raise OutOfTime
+        begin = time.monotonic()
+        transport = self.transport or self.connect()
+        try:
+            answer: Answer = transport.post(body, begin + REQUEST_SECONDS)
+        except NoAnswer:
+            if self.state.is_stopping and time.monotonic() - begin < REQUEST_SECONDS / 10:
+                raise OutOfTime from None  # it is us who have cut it off: nobody's failure
+            raise
+        self.answer_seconds = time.monotonic() - begin
+        return answer
+
+    def connect(self) -> "Any":
+        """Return what sends. Raises NoAnswer where the environment does not let it."""
+        if is_way_clear():
+            from . import cuttable
+
+            self.transport = cuttable.open_transport(self.state, self.settings, REQUEST_SECONDS)
+        else:
+            self.transport = Plain(self.settings)
+        return self.transport
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        transport, self.transport = self.transport, None
+        self.state.interrupt = None
+        if transport is not None:
+            guard.call("connection", transport.close)
+
+
+class Plain:
+    """What the last call sends with: a bare socket, or a helper."""
+
+    def __init__(self, settings: "Any") -> None:
+        self.settings = settings
+
+    def post(self, body: bytes, deadline: float) -> "Answer":
+        """Send one body and return the Answer. Raises NoAnswer."""
+        sender = Sender(self.settings, deadline)
+        try:
+            return sender.post(body)
+        finally:
+            sender.close()
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def is_way_clear() -> bool:
+    """Return whether httpx can be imported here: no file of the program in the place of a module that it needs, real
+    sockets and threads, not greenlets, and `threading` is there: it takes the thread that imports it first for the main
+    one, and would wait for ours at the end (threading.py: _MainThread, up to 3.12).
+    """
+    modules = sys.modules
+    sockets, threads = modules.get("socket"), modules["_thread"]
+    is_real = "threading" in modules and threads.start_new_thread is spool.start_new_thread
+    is_real = is_real and (sockets is None or getattr(sockets.socket, "__module__", "") == "socket")
+    return is_real and not stdlib.shadowed(LIBRARIES)
+
+
+def has_lines(segment: "Any") -> bool:
+    """Return whether the segment that is written to has more than its header."""
+    if segment.directory is None or segment.fd < 0:
+        return False
+    try:
+        return os.fstat(segment.fd).st_size > len(spool.header(segment, segment.inode, segment.number))
+    except OSError:
+        return False
+
+
+def own_numbers(directory: str, base: str, sealed: int) -> list[int]:
+    """Return the session's own segments up to this one, without listing the spool."""
+    numbers: list[int] = []
+    number = sealed
+    while number >= 0 and os.path.lexists(Segment(directory, base, number).path):
+        numbers.insert(0, number)
+        number -= 1
+    return numbers
+
+
+def take_turn(directory: str) -> "int | None":
+    """Return the lock of who delivers orphans here, or None when another process does."""
+    from . import bounds
+
+    try:
+        return bounds.take_lock(f"{directory}/orphans.lock")
+    except OSError:
+        return None

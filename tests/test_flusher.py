@@ -1,0 +1,419 @@
+"""The background thread, in real programs: it delivers while they run, and they cannot tell."""
+
+import pytest
+
+from support.children import Children
+from support.collector import DRIP, HALF, PAGE, REDIRECT, STALL, UNAVAILABLE, Answer, Collector
+
+OFTEN = {"MONITOR_FLUSH_INTERVAL": "0.5"}
+
+# What the programs below share: waiting for the test to allow the next step, with a deadline.
+UNTIL = """
+import os, sys, threading, time
+def until(path, seconds=300):
+    end = time.monotonic() + seconds
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            sys.exit("never came: " + path)
+        time.sleep(0.02)
+"""
+
+
+def go_on(children: Children, step: str = "stop") -> None:
+    """Let the program take its next step."""
+    (children.folder / "cwd" / step).touch()
+
+
+def numbers(collector: Collector) -> list[int]:
+    """Return the numbers of the events `work.done`, in the order in which they came."""
+    return [event["data"]["number"] for event in collector.unique() if event["name"] == "work.done"]
+
+
+WORKING = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+time.sleep(1.1)
+for number in range(250):
+    Monitor.event("work.done", {"number": number})
+until("stop")
+"""
+)
+
+
+@pytest.mark.parametrize("way", ["through httpx", "over a bare socket"])
+def test_events_arrive_while_the_program_runs(children: Children, collector: Collector, way: str) -> None:
+    """A server that runs for weeks must not keep its events to itself, whatever it has imported."""
+    program = WORKING if way == "through httpx" else WORKING.replace(" threading,", "")
+    child = children.start(program, endpoint=collector.url, env=OFTEN)
+    collector.wait_for(251, 120)
+    assert child.process.poll() is None
+    go_on(children)
+    assert child.finish(timeout=120).status == 0
+    assert numbers(collector) == list(range(250))
+    assert collector.names()[-1] == "session.end"
+    assert len(collector.events()) == len(collector.unique())
+
+
+def test_token_and_one_connection(children: Children, collector: Collector) -> None:
+    """Every flush has the token; a connection for each of them would be felt by the collector of a thousand hosts."""
+    program = (
+        UNTIL
+        + """
+from monitor_auto import Monitor
+time.sleep(1.1)
+for number in range(5):
+    Monitor.event("work.done", {"number": number})
+    until(f"step{number}")
+"""
+    )
+    child = children.start(program, endpoint=collector.url, env={**OFTEN, "MONITOR_TOKEN": "tok-123"})
+    for number in range(5):
+        collector.wait_for(2 + number, 120)
+        go_on(children, f"step{number}")
+    assert child.finish(timeout=120).status == 0
+    assert {request.headers["authorization"] for request in collector.requests} == {"Bearer tok-123"}
+
+
+def test_short_program_never_has_a_thread(children: Children, collector: Collector) -> None:
+    """Most programs are short, and what starts in each of them is paid by all."""
+    program = """
+    import os
+    from monitor_auto import Monitor
+    import json, gc
+    Monitor.event("work.done", {"number": 1})
+    gc.collect()
+    print(len(os.listdir("/proc/self/task")))
+    """
+    assert children.run(program, endpoint=collector.url, env=OFTEN).stdout == b"1\n"
+    assert numbers(collector) == [1]
+
+
+SIGNS = {
+    "an event": "Monitor.event('work.done', {'number': 1})",
+    "an import": "import wave",
+    "a collection of garbage": "gc.collect()",
+    "a forked child's import": "import wave",
+}
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_sign_of_life_after_the_first_second_starts_the_thread(
+    children: Children, collector: Collector, sign: str
+) -> None:
+    """Only who lives on has something to deliver meanwhile; whatever it does, it is noticed."""
+    program = (
+        UNTIL
+        + f"""
+import gc
+from monitor_auto import Monitor
+if "child" in {sign!r}:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os._exit(0)
+time.sleep(1.2)
+{SIGNS[sign]}
+until("stop")
+"""
+    )
+    child = children.start(program, endpoint=collector.url, env=OFTEN)
+    found = collector.wait_for(1, 120)
+    assert found[0]["name"] == "session.start"
+    go_on(children)
+    assert child.finish(timeout=120).status == 0
+
+
+def test_idle_server_is_heard_of(children: Children, collector: Collector) -> None:
+    """A server that nobody has called yet runs no code at all; its start and its heartbeat come all the same."""
+    program = ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    child = children.start(program, endpoint=collector.url, env={**OFTEN, "MONITOR_HEARTBEAT": "1"})
+    found = collector.wait_for(4, 120)
+    assert [event["name"] for event in found][0] == "session.start"
+    assert "sdk.heartbeat" in [event["name"] for event in found]
+    child.process.terminate()
+    child.finish(timeout=120)
+
+
+LISTENING = (
+    UNTIL
+    + """
+import _socket, inspect, socket
+print(socket.socket.listen is _socket.socket.listen, socket.socket.listen, inspect.signature(socket.socket.listen))
+class Mine(socket.socket):
+    def listen(self, backlog=3):
+        return super().listen(backlog)
+for kind in (socket.socket, Mine):
+    with kind() as server:
+        server.bind(("127.0.0.1", 0))
+        print(type(server.listen), server.listen.__name__, server.listen())
+        try:
+            socket.socket.listen(server, "x")
+        except TypeError as error:
+            print(error)
+try:
+    socket.socket().listen("x")
+except TypeError:
+    import traceback
+    traceback.print_exc()
+from monitor_auto import Monitor
+"""
+)
+
+
+def test_method_that_listens_is_the_real_one(children: Children) -> None:
+    """What is watched must stay what it is: identity, type, errors and tracebacks."""
+    assert "session.start" in children.twin(LISTENING).names
+
+
+THREADS = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+time.sleep(1.1)
+Monitor.event("work.done", {"number": 1})
+until("seen")
+threads = threading.enumerate(), threading.active_count(), threading.main_thread().name, threading.current_thread().name
+print(*threads)
+import signal
+signal.signal(signal.SIGALRM, lambda *args: print("alarm", threading.current_thread().name))
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+for _ in range(20):
+    signal.pause()
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+)
+
+
+def test_program_does_not_see_the_thread(children: Children, collector: Collector) -> None:
+    """`threading` lists what it did without us, and signals interrupt the main thread as ever."""
+    (children.folder / "cwd").mkdir()
+    go_on(children, "seen")
+    bare = children.run(THREADS, bare=True)
+    (children.folder / "cwd" / "seen").unlink()
+    child = children.start(THREADS, endpoint=collector.url, env=OFTEN)
+    collector.wait_for(2, 120)
+    go_on(children, "seen")
+    run = child.finish(timeout=120)
+    assert (run.status, run.stderr) == (bare.status, bare.stderr)
+    strip = lambda text: text.replace(b"0x", b"").split(b"\n")[1:]  # noqa: E731 - the first line has addresses
+    assert strip(run.stdout) == strip(bare.stdout)
+    assert run.stdout.count(b"_MainThread") == 1 and b"1 MainThread MainThread" in run.stdout
+
+
+def test_logging_program_shows_nothing_of_ours(children: Children, collector: Collector) -> None:
+    """httpx and httpcore log every request; in a program that logs everything that would be our noise."""
+    program = (
+        UNTIL
+        + """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from monitor_auto import Monitor
+time.sleep(1.1)
+Monitor.event("work.done", {"number": 1})
+until("stop")
+logging.debug("the end of %s", threading.active_count())
+"""
+    )
+    child = children.start(program, endpoint=collector.url, env=OFTEN)
+    collector.wait_for(2, 120)
+    go_on(children)
+    assert child.finish(timeout=120).stderr == b"DEBUG:root:the end of 1\n"
+
+
+FORKING = (
+    UNTIL
+    + """
+import warnings
+from monitor_auto import Monitor
+time.sleep(1.1)
+Monitor.event("work.done", {"number": 0})
+slowest = 0.0
+for number in range(1, 41):
+    begin = time.monotonic()
+    child = os.fork()
+    if not child:
+        Monitor.event("work.done", {"number": number})
+        os._exit(0)
+    slowest = max(slowest, time.monotonic() - begin)
+    assert os.waitpid(child, 0)[1] == 0
+    Monitor.event("between", {"number": number})
+    time.sleep(0.03)
+print(slowest < 5)
+until("stop")
+"""
+)
+
+
+@pytest.mark.parametrize("flags", [(), ("-W", "always"), ("-W", "error")])
+def test_fork_finds_no_thread(children: Children, collector: Collector, flags: tuple[str, ...]) -> None:
+    """From Python 3.12 a fork with a second thread warns, under -W error it fails, and the child may hang for ever."""
+    child = children.start(FORKING, endpoint=collector.url, env={**OFTEN, "MONITOR_BATCH_SIZE": "5"}, flags=flags)
+    collector.wait_for(41, 180)
+    go_on(children)
+    run = child.finish(timeout=180)
+    assert (run.status, run.stdout, run.stderr) == (0, b"True\n", b"")
+    assert sorted(numbers(collector)) == list(range(41))
+
+
+def test_subprocess_does_not_stop_the_thread(children: Children, collector: Collector) -> None:
+    """A program that starts children all the time must deliver all the same."""
+    program = (
+        UNTIL
+        + """
+import subprocess
+from monitor_auto import Monitor
+time.sleep(1.1)
+Monitor.event("work.done", {"number": 0})
+while not os.path.exists("stop"):
+    subprocess.run(["true"], check=True)
+    assert os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn("/bin/true", ["true"], os.environ), 0)[1]) == 0
+"""
+    )
+    child = children.start(program, endpoint=collector.url, env=OFTEN, flags=("-W", "error"))
+    collector.wait_for(2, 120)
+    go_on(children)
+    run = child.finish(timeout=120)
+    assert (run.status, run.stderr) == (0, b"")
+
+
+FAULTS = {
+    "refused": None,
+    "silent": STALL,
+    "503": UNAVAILABLE,
+    "429": Answer(429, b'{"retry_after": 1}', (("Retry-After", "1"),)),
+    "drip": DRIP,
+    "half": HALF,
+    "401": Answer(401, b"{}"),
+    "redirect": REDIRECT,
+    "page": PAGE,
+}
+
+FAULTY = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+time.sleep(1.1)
+for number in range(30):
+    Monitor.event("work.done", {"number": number})
+until("failed")
+for number in range(30, 60):
+    Monitor.event("work.done", {"number": number})
+print("done")
+"""
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_collector_fails_while_the_program_runs(children: Children, collector: Collector, fault: str) -> None:
+    """Whatever a collector does, the program goes on as ever, and nothing is lost that the spool can keep."""
+    answer = FAULTS[fault]
+    if answer is None:
+        collector.go_away()
+    else:
+        collector.answer = answer
+    env = {**OFTEN, "MONITOR_EXIT_TIMEOUT": "1"}
+    child = children.start(FAULTY, endpoint=collector.url, env=env)
+    if answer is None:
+        wait_for_breaker(children)
+    else:
+        collector.wait_for_request(1, 120)
+    go_on(children, "failed")
+    run = child.finish(timeout=120)
+    assert (run.status, run.stdout, run.stderr) == (0, b"done\n", b"")
+    collector.come_back()
+    collector.answer = Answer()
+    flush = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
+    assert flush.status == 0, flush.stdout
+    found = sorted(set(numbers(collector)))
+    # After 429 the session keeps a part of what it records, and says so; what was recorded before stays whole.
+    assert found[:30] == list(range(30))
+    assert len(found) == 60 or (fault == "429" and "sdk.sampling.rate" in collector.names())
+    assert collector.names().count("session.end") == 1
+
+
+def wait_for_breaker(children: Children) -> None:
+    """Wait until a process has noted that the collector is away."""
+    import threading  # only to wait
+
+    for _ in range(6000):
+        if list(children.spool.glob("*.away")):
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("nobody has noted that the collector is away")
+
+
+def test_orphans_are_delivered_by_a_session_that_lives(children: Children, collector: Collector) -> None:
+    """What a killed program has left arrives while a server runs, not only when somebody starts another one."""
+    killed = """
+    import os, signal
+    from monitor_auto import Monitor
+    Monitor.event("left.behind", {"number": 1})
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    for _ in range(3):
+        children.run(killed, endpoint=collector.url)
+    child = children.start(WORKING, endpoint=collector.url, env=OFTEN)
+    collector.wait_for(251 + 3 * 3, 120)
+    go_on(children)
+    child.finish(timeout=120)
+    assert collector.names().count("left.behind") == 3
+    assert collector.names().count("session.lost") == 3
+
+
+def test_no_thread_can_be_started(children: Children, collector: Collector) -> None:
+    """Where the system allows no thread the program goes on, and the exit delivers."""
+    program = """
+    import gc, os, threading, time
+    import _thread
+    def refuse(*args):
+        raise RuntimeError("can't start new thread")
+    from monitor_auto import boot
+    boot.spool.start_new_thread = boot.cold("background").start_new_thread = refuse
+    from monitor_auto import Monitor
+    time.sleep(1.2)
+    gc.collect()
+    import wave
+    Monitor.event("work.done", {"number": 1})
+    print(len(os.listdir("/proc/self/task")))
+    """
+    run = children.run(program, endpoint=collector.url, env=OFTEN)
+    assert (run.status, run.stdout, run.stderr) == (0, b"1\n", b"")
+    assert numbers(collector) == [1]
+
+
+def test_shadowed_library_is_never_imported(children: Children, collector: Collector) -> None:
+    """A late import of ours would run the program's own `queue.py`."""
+    files = {"queue.py": "print('the program was run by us')\n", "email.py": "print('and this')\n"}
+    child = children.start(WORKING, endpoint=collector.url, env=OFTEN, files=files)
+    collector.wait_for(251, 120)
+    go_on(children)
+    run = child.finish(timeout=120)
+    assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
+
+
+def test_resources_of_a_session_that_lives_long(children: Children, collector: Collector) -> None:
+    """Memory that grows for days shows in what is recorded, not only when the kernel kills."""
+    program = (
+        UNTIL
+        + """
+import gc
+from monitor_auto import Monitor
+time.sleep(1.1)
+for number in range(1000):
+    Monitor.event("work.done", {"number": number})
+    gc.collect(0)
+    if os.path.exists("stop"):
+        break
+    time.sleep(0.05)
+"""
+    )
+    child = children.start(program, endpoint=collector.url, env=OFTEN)
+    collector.wait_for(60, 120)
+    go_on(children)
+    child.finish(timeout=120)
+    found = [event["data"] for event in collector.unique() if event["name"] == "process.resources"]
+    assert found
+    assert all(facts["rss_bytes"] > 1 << 20 and facts["threads"] == 1 for facts in found)
+    assert sum(facts["gc_collections"] for facts in found) >= 5
+    assert all(0 <= facts["gc_pause_ms"] < 60_000 for facts in found)
