@@ -95,6 +95,25 @@ def test_a_session_that_is_silent_reports_nothing_more(children: Children, colle
     assert names == ["sdk.events.produced", "sdk.events.sent"]
 
 
+def test_a_session_that_lives_long_reports_all_with_its_flushes(children: Children, collector: Collector) -> None:
+    """Whoever flushes, a service's counts come along, twice a minute; a short script's are in its last number."""
+    source = """
+        from monitor_auto import Monitor
+        from monitor_auto.boot import cold
+        Monitor.event("work.step")
+        assert Monitor.flush(30)
+        cold("selfreport").FULL_SECONDS = 0.0  # as if it had passed
+        Monitor.event("work.step")
+        assert Monitor.flush(30)
+    """
+    children.run(source, endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "30"})
+    names = [event["name"] for event in collector.unique()]
+    assert names == [
+        *("session.start", "work.step", "work.step", "sdk.events.produced", "sdk.events.sent", "session.end")
+    ]
+    assert last_values(collector.unique()) == {"produced": 3, "sent": 3}
+
+
 def test_counts_survive_a_kill(children: Children, collector: Collector) -> None:
     """The values count from the session's start: the last ones that arrived, and the numbers, tell the rest."""
     source = ROUNDS + "    import os; os.kill(os.getpid(), 9)\n"
@@ -131,4 +150,9 @@ def test_children_and_orphans_are_not_among_a_sessions_own(children: Children, c
     """
     children.run(source, endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "30"})
     told = last_values(collector.unique())
-    assert told == {"produced": 1, "sent": 1}
+    (report,) = [event for event in collector.unique() if event["name"] == "sdk.events.produced"]
+    own = [event for event in collector.unique() if event["session"]["id"] == report["session"]["id"]]
+    before = [event for event in own if int(event["event_id"].rpartition("-")[2]) < told["produced"]]
+    assert told == {"produced": len(before), "sent": len(before)}
+    assert collector.names().count("child.step") == 10 > len(before)
+    assert "orphan.step" in collector.names()

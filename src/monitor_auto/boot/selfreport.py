@@ -22,7 +22,9 @@ _told = {}
 _reports = 0
 """How many events were reports: that they were recorded and sent is no news."""
 _entries = 0
-_at = -1e9
+_at = _full_at = -1e9
+FULL_SECONDS = 30.0
+"""A session that lives longer reports all of its counts, as often as this at most."""
 PAUSE_SECONDS = 60.0
 """Between two reports of trouble alone: a session that is over its limit all day must not fill the ledger."""
 SENT = ("sdk.events.sent", "", "")
@@ -52,11 +54,13 @@ def on_success():
 
 
 def record(is_trouble_only=False):
-    """Write down what has changed since the last time; with `is_trouble_only` not how many were produced and sent, as
-    long as all of them have reached a file.
+    """Write down what has changed since the last time; with `is_trouble_only`, in a short life, not how many were
+    produced and sent, as long as all of them have reached a file.
     """
-    global _at
+    global _at, _full_at
     session, now_seconds = recorder.session, monotonic()
+    if session is not None and now_seconds - max(_full_at, session.started_monotonic) >= FULL_SECONDS:
+        is_trouble_only = False
     if session is None or is_trouble_only and not session.is_ended and now_seconds < _at + PAUSE_SECONDS:
         return
     if not _busy.acquire(False):
@@ -88,7 +92,7 @@ def record(is_trouble_only=False):
             _told[key] = now[key]
         _told["out"] = out
         if not is_trouble_only:
-            _told["own"], _told["reports"] = own, reports
+            _told["own"], _told["reports"], _full_at = own, reports, now_seconds
     finally:
         _busy.release()
 
@@ -100,10 +104,10 @@ def is_loaded(name):
 
 def reset():
     """Begin anew, in a forked child."""
-    global _busy, _reports, _at
+    global _busy, _reports, _at, _full_at
     counts.clear()
     _told.clear()
-    _busy, _reports, _at = allocate_lock(), 0, -1e9
+    _busy, _reports, _at, _full_at = allocate_lock(), 0, -1e9, -1e9
     failure.clear()
 
 
