@@ -161,14 +161,15 @@ def test_forked_worker_does_not_hide_the_end_of_the_output(children: Children) -
 def test_no_descriptor_and_no_thread_is_left(children: Children) -> None:
     """A service relays a thousand children."""
     source = """
-        import _thread
+        import _thread, time
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(20):
             with Monitor.relay(child(stdout=PIPE, stderr=PIPE)) as p:
                 p.communicate()
-        while _thread._count():
+        deadline = time.monotonic() + 30
+        while (_thread._count() or len(os.listdir("/proc/self/fd")) > before) and time.monotonic() < deadline:
             pass
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert (_thread._count(), len(os.listdir("/proc/self/fd"))) == (0, before)
     """
     assert len(said(run(children, source))) == 40
 
@@ -275,6 +276,10 @@ def test_call_that_subprocess_refuses_is_refused_as_ever_under_relay(children: C
                 subprocess.run(words, capture_output=True)
             except Exception as error:
                 print(type(error).__name__, error)
+        import time
+        deadline = time.monotonic() + 30
+        while len(os.listdir("/proc/self/fd")) > 6 and time.monotonic() < deadline:
+            pass
         print(len(os.listdir("/proc/self/fd")))
     """
     before, done = run(children, source, bare=True), run(children, source, env={"MONITOR_RELAY": "1"})

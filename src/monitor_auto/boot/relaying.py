@@ -54,7 +54,7 @@ class Pump:
 
     def take(self, line):
         """Record one line. False where it is none that can be."""
-        event = read_event(line)
+        event = guard.call("relay", read_event, line)
         if event is None:
             return False
         kind, name, data = event
@@ -163,6 +163,7 @@ def _decoding():
     context = type(guard)("decoding")
     context.strict = True
     context.object_hook = context.object_pairs_hook = context.parse_constant = None
+    context.array_hook = None  # 3.15
     context.parse_float = float
     context.parse_int = _whole
     return context

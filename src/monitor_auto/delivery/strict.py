@@ -51,6 +51,7 @@ class _Decoding:
 
     strict = True
     object_hook = object_pairs_hook = parse_constant = None
+    array_hook = None  # 3.15 asks for it
     parse_float = float
     parse_int = str  # a number of 64,000 digits is nothing that int() takes
 

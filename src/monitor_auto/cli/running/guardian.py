@@ -10,7 +10,8 @@ Forked before the session begins, so it is none, and the command's only parent. 
 - When the command is gone, and something that it has started still holds its output, it stays to pass that on.
 
 It says, a JSON object a line: {"started": pid}, {"failed": errno}, {"stopped": signal}, {"signal": number}, {"exited":
-status} (negative: a signal). It is told: {"env": {…}}, {"kill": number}, {"carry": […]}, {"bye": true}.
+status} (negative: a signal), {"asked": n}. It is told: {"env": {…}}, {"kill": number}, {"carry": […]}, {"bye": true},
+and {"ask": n}, which it answers when it has told every signal that it got.
 """
 
 from __future__ import annotations
@@ -163,6 +164,9 @@ class Guardian:
         for word in words:
             if "env" in word:
                 self._start(word["env"])
+            elif "ask" in word:
+                self._on_signals()
+                self.channel.tell(asked=word["ask"])
             elif "kill" in word:
                 self._kill(word["kill"])
             elif "carry" in word:

@@ -16,7 +16,7 @@ import termios
 import threading
 from typing import Any
 
-from monitor_auto.boot import relaying
+from monitor_auto.boot import guard, relaying
 
 from .terminal import Terminal
 
@@ -93,7 +93,7 @@ class Streams:
 
     def start(self, pid: int) -> None:
         """Begin to pass on."""
-        relaying.prepare()
+        guard.call("relay", relaying.prepare)
         for source, sink in self.sources:
             hold = TERMINAL_HOLD_SECONDS if source == self.master else relaying.HOLD_SECONDS
             pump = relaying.Pump(source, sink, pid, hold, self._stop)
