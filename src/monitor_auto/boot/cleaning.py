@@ -6,7 +6,13 @@ and not faster, whatever it holds.
 """
 
 from . import redact
-from .redact import CARD_RUN, DIGITS, MARK, TOKEN_SHAPES, is_suspicious
+from .redact import CARD_RUN, DIGITS, MARK, TOKEN_STARTS, is_suspicious
+
+TOKEN_LEAST = (
+    16, 16, 20, 20, 20, 20, 20, 20, 16, 10, 10, 10, 10, 10, 20, 10, 10, 10, 30, 20, 30, 30, 20, 20, 30, 13,
+)  # fmt: skip
+TOKEN_SHAPES = tuple(zip(TOKEN_STARTS, TOKEN_LEAST, strict=True))
+"""How well-known tokens begin, and how many token characters follow at least."""
 
 SECRET_WORDS = (
     "password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie",
