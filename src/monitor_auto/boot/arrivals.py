@@ -14,8 +14,7 @@ Guarantees:
 
 import sys
 
-from . import check_same, cold, guard, notes, stdlib, targets
-from .targets import STDLIB, THIRD_PARTY
+from . import check_same, cold, guard, targets
 
 IMPORTLIB = "<frozen importlib._bootstrap>"
 """Frames of code with this file name are cut out of the tracebacks of imports (import.c: remove_importlib_frames, 3.10
@@ -41,7 +40,7 @@ def install_late(name):
 def is_wanted(settings, name):
     """True unless MONITOR_INSTRUMENT or MONITOR_SKIP says otherwise; the standard library's are part of the endings."""
     short = name.partition(".")[0].lower()
-    if name in STDLIB:
+    if name in targets.STDLIB:
         return True
     return short not in settings.skip and (not settings.instrument or short in settings.instrument)
 
@@ -106,10 +105,12 @@ def run_hook(name, hook, module):
 
 def is_way_clear():
     """True when no file of the program would be loaded in place of what wrapt needs; else the hooks stay off."""
-    in_the_way = stdlib.shadowed(("wrapt",))
+    in_the_way = cold("stdlib").shadowed(("wrapt",))
     if in_the_way:
         text = ", ".join(sorted(in_the_way)[:10])
-        notes.ledger("problem", part="hooks", reason="files of the program hide modules that wrapt needs: " + text)
-        for name in THIRD_PARTY:
+        cold("notes").ledger(
+            "problem", part="hooks", reason="files of the program hide modules that wrapt needs: " + text
+        )
+        for name in targets.THIRD_PARTY:
             targets.waiting.pop(name, None)
     return not in_the_way

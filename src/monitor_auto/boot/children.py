@@ -14,12 +14,11 @@ Guarantees:
 
 import os
 import sys
-from time import monotonic
+import time
 
-from . import cold, patches, recorder, redact
-from .formats import flat_object
-from .session import command_line
+from . import cold, formats, patches, recorder, redact, session
 
+monotonic = time.monotonic  # the program may replace that of the module
 MAX_KNOWN = 4096
 """Children that nobody has waited for; from there on we look which are gone."""
 MAX_EARLY = 64
@@ -128,7 +127,7 @@ def record_start(pid, words, method, worker=None):
     facts = {"child": number, "pid": pid, "method": method}
     if type(words) in (list, tuple):
         texts = [word if type(word) is str else cold("starting").text_of(word) for word in words[:MAX_WORDS]]
-        facts["argv"] = command_line(texts, recorder.settings.argv)
+        facts["argv"] = session.command_line(texts, recorder.settings.argv)
     if type(worker) is str:
         facts["worker"] = redact.tidy(worker[:200])
     write("process.start", facts)
@@ -141,7 +140,7 @@ def write(name, facts):
     for key in FLAGS:
         if key in facts:
             flags += ',"' + key + ('":true' if facts.pop(key) else '":false')
-    text = flat_object(facts)
+    text = formats.flat_object(facts)
     if len(text) > MAX_CHARS:
         text = cold("encode").encode(facts)
     recorder.write(recorder.LIFECYCLE, name, text[:-1] + flags + "}")

@@ -2,13 +2,11 @@
 modules only. `endings.py` holds the wrappers that lead here.
 """
 
+import _thread
 import os
 import sys
-from _thread import get_ident
 
-from . import cold, patches, recorder, redact
-from .endings import end
-from .recorder import ERROR, LIFECYCLE
+from . import cold, endings, patches, recorder, redact
 
 MAIN_FRAMES = ("<module>", "_run_module_as_main")
 """The outermost functions of scripts and -c, and of -m, zipapps and folders (runpy.py)."""
@@ -24,7 +22,7 @@ def on_exit_call(args, kwargs, name):
         wake, recorder.wake = recorder.wake, None
         wake()
     session = recorder.session
-    is_main = get_ident() == session.main_thread
+    is_main = _thread.get_ident() == session.main_thread
     frame = sys._getframe(2).f_back  # behind guard.late and calls.Around
     # `python -i` goes on to its prompt when a script calls sys.exit; that one it leaves. C calls exit functions.
     if is_main and frame is not None and (hasattr(sys, "ps1") or not sys.flags.inspect) and not session.is_ended:
@@ -41,7 +39,7 @@ def on_exit_call(args, kwargs, name):
     if is_plain:  # spares most programs that end by sys.exit what recording takes to load: 3.5 M instructions
         recorder.record_facts("session.exit", facts)
     else:
-        recorder.record(LIFECYCLE, "session.exit", facts)
+        recorder.record(recorder.LIFECYCLE, "session.exit", facts)
 
 
 def keep_outermost(frame):
@@ -90,8 +88,8 @@ def thread_name(is_main):
     if is_main:
         return "MainThread"
     threading = sys.modules.get("threading")
-    thread = getattr(threading, "_active", {}).get(get_ident())
-    return getattr(thread, "_name", None) or str(get_ident())
+    thread = getattr(threading, "_active", {}).get(_thread.get_ident())
+    return getattr(thread, "_name", None) or str(_thread.get_ident())
 
 
 def on_os_exit(args, kwargs, name):
@@ -100,7 +98,7 @@ def on_os_exit(args, kwargs, name):
         return
     status = kwargs.get("status", args[0] if args else None)
     if isinstance(status, int) and len(args) + len(kwargs) == 1 and -(1 << 31) <= status < 1 << 31:
-        end("os._exit", int(status) & 0xFF)
+        endings.end("os._exit", int(status) & 0xFF)
 
 
 def on_exec(args, kwargs, name):
@@ -112,7 +110,7 @@ def on_exec(args, kwargs, name):
     path = kwargs.get("path", args[0] if args else None)
     if not can_start(path):
         return None
-    if recorder.session.pid == os.getpid() and end("exec", None):
+    if recorder.session.pid == os.getpid() and endings.end("exec", None):
         recorder.wake = resume
     return cold("environments").for_exec(args, kwargs) if name == "execve" else None
 
@@ -150,7 +148,7 @@ def on_last_exception(error):
     if not isinstance(error, BaseException) or isinstance(error, SystemExit):
         return
     session = recorder.session
-    if get_ident() == session.main_thread and not is_interactive():
+    if _thread.get_ident() == session.main_thread and not is_interactive():
         session.uncaught = "error." + cold("encode").class_name(error)
         record_error(error, "fatal", {})
     else:
@@ -184,7 +182,7 @@ def record_error(error, level, more):
         repeated = 0 if level == "fatal" else errors.admit(error, name)
         if repeated is not None:
             more = {**more, "repeated": repeated} if repeated else more
-            recorder.record(ERROR, name, {**errors.describe(error, "auto", level), **more})
+            recorder.record(recorder.ERROR, name, {**errors.describe(error, "auto", level), **more})
 
 
 def on_unraisable(*args):
