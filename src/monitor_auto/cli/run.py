@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from monitor_auto.boot import cleaning, endings, guard, inherited, recorder, settings
+from monitor_auto.boot import children, endings, guard, inherited, recorder, settings
 from monitor_auto.boot.formats import uuid7
 
 from .configuration import Configuration, read_configuration
@@ -162,6 +162,7 @@ class Running:
         self.status: int | None = None
         self.failure = 0
         self.pid = 0
+        self.number: int | None = None
         self.witnessed: list[int] = []
         self.asked = self.answered = 0
         self.is_lost = False
@@ -234,12 +235,8 @@ class Running:
 
     def _on_start(self, pid: int) -> None:
         self.pid = pid
-        facts = {"pid": pid, "argv": cleaning.clean_arguments(self.command, self._argv_rule())}
-        recorder.record(recorder.LIFECYCLE, "process.start", facts)
+        self.number = guard.call("relay", children.record_start, pid, self.command, "run")
         self.streams.start(pid)
-
-    def _argv_rule(self) -> str:
-        return str(self.configuration.settings.argv)
 
     def _on_signals(self) -> None:
         terminal = self.streams.terminal
@@ -321,12 +318,9 @@ class Running:
         return status if status >= 0 else die_of(-status)
 
     def _record_exit(self, status: int) -> None:
-        facts: dict[str, Any] = {"pid": self.pid, "duration_ms": round((time.monotonic() - self.started) * 1000, 3)}
-        if status < 0:
-            facts["signal"] = signal_name(-status)
-        else:
-            facts["exit_code"] = status
-        recorder.record(recorder.LIFECYCLE, "process.exit", facts)
+        facts = {"signal": signal_name(-status)} if status < 0 else {"exit_code": status}
+        if self.number is not None:
+            guard.call("relay", children.record_exit, self.number, self.pid, self.started, facts)
 
 
 def stop_ourselves() -> bool:
