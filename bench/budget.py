@@ -3,6 +3,7 @@
 from bench.calls import dormant_event, error, event, http_call
 from bench.exits import answering, https, make_away, proxied
 from bench.fleets import fleet, flush_orphans
+from bench.loops import loop_lag, loop_work
 from bench.rows import Limit, Row
 from bench.starts import (
     CHILD,
@@ -53,6 +54,14 @@ ROWS = (
     Row("exit-handshake", "exit, TLS handshake never answered", AWAY, make_away("handshake")),
     Row("exit-proxy-hangs", "exit, proxy never answering", AWAY, make_away("proxy")),
     Row("http-call", "one httpx call, on - bare", (Limit(15, "{:.1f} µs"),), http_call),
+    Row(
+        "loop-lag",
+        "event-loop lag added, 99th percentile",
+        (Limit(20, "first flush " + MS), Limit(1, "later {:.2f} ms")),
+        loop_lag,
+    ),
+    # Of the budget's 5 % for a program that is flushed in the background, here for one that keeps a loop busy.
+    Row("loop-work", "asyncio program, on / bare", (Limit(1.05, RATIO),), loop_work),
     Row("flush", "monitor-auto flush, 100,000 events", (Limit(10, "{:.2f} s"),), flush_orphans),
     Row("fleet", "200 scripts, two at a time, on / bare", (Limit(1.2, RATIO), Limit(0, "{} missing")), fleet),
 )
