@@ -48,7 +48,8 @@ def start(url, timeout=TIMEOUT, pause=0.001):
     scheme, host, port, path = endpoint_parts(url)
     settings = SimpleNamespace(scheme=scheme, host=host, port=port, path=path, token=None, endpoint=url)
     async_flusher.AVOID_SECONDS = 0.0
-    transport = async_flusher.LoopTransport(settings, timeout, Fallback())
+    state = SimpleNamespace(interrupt=None, is_stopping=False, ident=0)
+    transport = async_flusher.LoopTransport(state, settings, timeout, Fallback())
     _thread.start_new_thread(work, ())
 
 def notice():

@@ -49,7 +49,11 @@ _never.acquire()
 
 
 def of_life():
-    """The program does something: start the thread if it is time, or tell it that there is news."""
+    """The program does something: start the thread if it is time, or tell it that there is news. In which event loop it
+    does so is remembered: that one sends from then on.
+    """
+    if "asyncio.events" in sys.modules:
+        guard.late("loops", "notice")
     if thread is None:
         start_if(FIRST_SECONDS)
     elif thread.is_resting:
@@ -223,9 +227,17 @@ def stop_at_exit(deadline):
     if thread is not None:
         if deadline is None:
             thread.is_stopping = True
-            return
-        seconds = max(0.0, deadline - monotonic())
-        stop(seconds, max(0.0, seconds - CUT_SECONDS))
+        else:
+            seconds = max(0.0, deadline - monotonic())
+            stop(seconds, max(0.0, seconds - CUT_SECONDS))
+    late_to("tickets", "take_all_apart")
+
+
+def late_to(module, function):
+    """Call a function of a module of `delivery`, if it was needed so far."""
+    loaded = sys.modules.get("monitor_auto.delivery." + module)
+    if loaded is not None:
+        guard.call("event loop", getattr(loaded, function))
 
 
 def before_fork():
@@ -260,3 +272,4 @@ def reset():
     _starting = allocate_lock()
     if inherited is not None and inherited.interrupt is not None:  # it could not be stopped in time
         inherited.interrupt = None
+    late_to("async_flusher", "forget_parent")

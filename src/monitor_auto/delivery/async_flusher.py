@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from monitor_auto.boot import loops, notes
 
-from . import hush, native
+from . import cuttable, hush, native, resources
 from .batches import renewed
 from .exchange import Answer, NoAnswer
+from .lines import OutOfTime
 from .tickets import LoopGone, Ticket, left_behind, sweep
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         """What sends a body: native.Transport, or anything like it."""
 
         def post(self, body: bytes, deadline: float) -> Answer: ...
+
+        def close(self) -> None: ...
 
 
 BLOCKED_SECONDS = 1.0
@@ -49,59 +52,84 @@ in_use: list[LoopTransport] = []
 
 class LoopTransport:
     """Sends to one endpoint by whatever loop the program runs, else by `fallback`, which is another transport. `post`
-    is for one thread at a time, never for one that runs a loop.
+    is for the background thread, whose `state` is background.py's.
     """
 
-    def __init__(self, settings: Any, timeout_seconds: float, fallback: Transport) -> None:
-        self.settings, self.timeout_seconds, self.fallback = settings, timeout_seconds, fallback
+    def __init__(self, state: Any, settings: Any, timeout_seconds: float, fallback: Transport) -> None:
+        self.state, self.settings, self.timeout_seconds, self.fallback = state, settings, timeout_seconds, fallback
         self.client: AsyncClient | None = None
         self.not_before = float("-inf")
         self.is_interrupted = False
         self.lag_seconds = 0.0
+        self.cut = state.interrupt
+        state.interrupt = self.interrupt
         in_use[:] = [self]
+        resources.more["loop_lag_ms"] = self.lag_ms
 
     def post(self, body: bytes, deadline: float) -> Answer:
-        """Send one body and return the Answer. Raises NoAnswer. `deadline` is on the clock of `time.monotonic()`."""
+        """Send one body and return the Answer. Raises NoAnswer, and OutOfTime when it is interrupted. `deadline` is on
+        the clock of `time.monotonic()`.
+        """
         sweep()
         loop = loops.current()
         if loop is not None and time.monotonic() >= self.not_before:
             try:
                 return self.post_by(loop, body, deadline)
             except LoopGone as error:
+                if self.is_interrupted:
+                    raise OutOfTime from None
                 self.not_before = time.monotonic() + AVOID_SECONDS
                 notes.debug(f"not by the event loop: {error}")
-                if self.is_interrupted:
-                    raise
-            except ImportError as error:  # without anyio, for example: the fallback may need less
-                self.not_before = float("inf")
+            except (ImportError, ValueError, OSError, RuntimeError) as error:
+                self.not_before = float("inf")  # without anyio, for example: the fallback needs less
                 notes.debug(f"no requests by the event loop: {error}")
         return self.fallback.post(body, deadline)
 
     def post_by(self, loop: Any, body: bytes, deadline: float) -> Answer:
         """Send one body by a loop. Raises NoAnswer, LoopGone; ImportError and others where there can be no client."""
         if self.client is None or self.client.is_spoiled:
-            self.client = AsyncClient(self.settings, self.timeout_seconds)
+            self.client = self.make_client()
         self.client.is_interrupted = self.is_interrupted
         try:
             return self.client.post(loop, body, deadline)
         finally:
             self.lag_seconds = max(self.lag_seconds, self.client.lag_seconds)
 
-    def take_lag(self) -> float:
-        """Return the longest time, in seconds, for which a loop has let us wait since this was last asked."""
-        lag, self.lag_seconds = self.lag_seconds, 0.0
-        return lag
+    def lag_ms(self) -> float | None:
+        """Return how long the loop lets a call wait, now or since this was last asked; None where none runs."""
+        loop, lag, self.lag_seconds = loops.current(), self.lag_seconds, 0.0
+        if loop is None:
+            return None
+        ticket = Ticket(None, loop, None)
+        ticket.probe(0.0)
+        while ticket.is_probing and not self.is_interrupted and time.monotonic() - ticket.asked < BLOCKED_SECONDS:
+            ticket.bell.acquire(True, LOOK_SECONDS)
+        if ticket.is_probing:
+            ticket.on_sign()  # so long at least
+        return round(max(lag, ticket.lag_seconds) * 1000, 3)
+
+    def make_client(self) -> AsyncClient:
+        """Return a client. A fork, or the end, does not wait until all that it needs is imported."""
+        cutter = cuttable.Cutter(self.state)
+        cutter.while_importing()
+        try:
+            return AsyncClient(self.settings, self.timeout_seconds)
+        finally:
+            cutter.imported()
 
     def interrupt(self) -> None:
         """Make `post` return at once, from whatever thread: the process is about to fork or to end."""
         self.is_interrupted = True
         if self.client is not None:
             self.client.interrupt()
+        if self.cut is not None:
+            self.cut()
 
     def close(self) -> None:
-        """Close the connections; the fallback's are its owner's to close."""
+        """Close the connections, the fallback's, too."""
         if self.client is not None:
             self.client.close()
+        self.fallback.close()
 
 
 class AsyncClient:
@@ -131,7 +159,10 @@ class AsyncClient:
         self.lost_connection = httpx.RemoteProtocolError
         connect_by(self.client, rehearsal.Backend())
         request = self.request(b"{}")
-        rehearsal.rehearse(asyncio, Ticket(asyncio, None, lambda: self.send(request, b"{}")).run())
+        ticket = Ticket(asyncio, None, lambda: self.send(request, b"{}"))
+        rehearsal.rehearse(asyncio, ticket.run())
+        if ticket.error is not None and not isinstance(ticket.error, Exception):  # told to stop
+            raise ticket.error
         connect_by(self.client, self.backend)
 
     def post(self, loop: Any, body: bytes, deadline: float) -> Answer:

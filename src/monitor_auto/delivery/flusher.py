@@ -262,6 +262,7 @@ class Connection:
     def __init__(self, state: "Any", settings: "Any") -> None:
         self.state, self.settings = state, settings
         self.transport: Any = None
+        self.is_by_loop = False
         self.answer_seconds = 0.0
 
     def post(self, body: bytes) -> "Answer":
@@ -270,6 +271,8 @@ class Connection:
             raise OutOfTime
         begin = time.monotonic()
         transport = self.transport or self.connect()
+        if not self.is_by_loop and cold("loops").current() is not None:
+            transport = self.go_by_loop(transport)
         try:
             answer: Answer = transport.post(body, begin + REQUEST_SECONDS)
         except NoAnswer:
@@ -289,8 +292,18 @@ class Connection:
             self.transport = Plain(self.settings)
         return self.transport
 
+    def go_by_loop(self, transport: "Any") -> "Any":
+        """Let the program's event loop send from now on, if httpx can be had; it falls back to the transport."""
+        self.is_by_loop = True
+        if not isinstance(transport, Plain):
+            from . import async_flusher
+
+            self.transport = async_flusher.LoopTransport(self.state, self.settings, REQUEST_SECONDS, transport)
+        return self.transport
+
     def close(self) -> None:
         """Close the connection; the next request opens another."""
+        self.is_by_loop = False
         transport, self.transport = self.transport, None
         self.state.interrupt = None
         if transport is not None:

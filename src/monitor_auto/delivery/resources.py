@@ -24,7 +24,7 @@ _times: "Any" = ()
 _callback: "Any" = None
 more: "dict[str, Any]" = {}
 """Further facts, by name, that somebody else measures (the asyncio task: `loop_lag_ms`): a number, or a function that
-returns one and starts to measure anew."""
+returns one, or None, and starts to measure anew."""
 
 
 def record_heartbeat(own: "list[int]") -> None:
@@ -52,7 +52,9 @@ def facts() -> "dict[str, Any]":
         **pauses(),
     }
     for name, value in list(more.items()):
-        found[name] = guard.call("process.resources", value) if callable(value) else value
+        number = guard.call("process.resources", value) if callable(value) else value
+        if number is not None:  # there is none just now
+            found[name] = number
     return found
 
 

@@ -31,7 +31,7 @@ class LoopGone(NoAnswer):
 class Ticket:
     """One coroutine on its way through a loop: asked for by a thread, run by a task, waited for by the thread."""
 
-    def __init__(self, asyncio: Any, loop: Any, make: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
+    def __init__(self, asyncio: Any, loop: Any, make: Callable[[], Coroutine[Any, Any, Answer]] | None) -> None:
         self.asyncio, self.loop, self.make = asyncio, loop, make
         self.bell, self.turn = allocate_lock(), allocate_lock()
         self.bell.acquire()
@@ -68,7 +68,7 @@ class Ticket:
         if is_quiet and not self.is_probing and self.loop.is_running():
             self.is_probing = True
             self.asked = time.monotonic()
-            self.tell(self.on_sign)
+            self.tell(self.on_probe)
 
     def fulfil(self, function: Callable[[], Any], future: Any) -> None:
         """Do what the task wishes, and let the loop tell it."""
@@ -125,10 +125,16 @@ class Ticket:
         self.last_sign, self.is_probing = time.monotonic(), False
         self.lag_seconds = max(self.lag_seconds, self.last_sign - self.asked)
 
+    def on_probe(self) -> None:
+        """The loop moves, as was asked."""
+        self.on_sign()
+        self.ring()
+
     async def run(self) -> None:
         """Run the coroutine and keep what becomes of it: the task itself never fails."""
         try:
-            self.answer = await Quietly(self.make())
+            if self.make is not None:
+                self.answer = await Quietly(self.make())
         except GeneratorExit as error:
             self.error = error
             raise
