@@ -131,6 +131,7 @@ SWALLOWING = {
     ("monitor_auto.delivery.tickets", "fulfil"): "hands it to the task that wished for it",
     ("monitor_auto.delivery.tickets", "run"): "hands it to the thread that waits for it",
     ("monitor_auto.delivery.tickets", "__await__"): "throws it into the coroutine that it is meant for",
+    ("monitor_auto.delivery.rehearsal", "cancel"): "the end of what its loop has left behind",
     ("monitor_auto.delivery.rehearsal", "quiet"): "a request to nobody may fail in any way",
     ("monitor_auto.api", "_seconds"): "runs the program's __float__",
     ("monitor_auto.boot.errors", "message"): "runs the program's __str__",

@@ -234,10 +234,10 @@ def stop_at_exit(deadline):
 
 
 def late_to(module, function):
-    """Call a function of a module of `delivery`, if it was needed so far."""
-    loaded = sys.modules.get("monitor_auto.delivery." + module)
-    if loaded is not None:
-        guard.call("event loop", getattr(loaded, function))
+    """Call a function of a module of `delivery`, if it was needed so far; another thread may just import it."""
+    found = getattr(sys.modules.get("monitor_auto.delivery." + module), function, None)
+    if found is not None:
+        guard.call("event loop", found)
 
 
 def before_fork():

@@ -80,6 +80,7 @@ class LoopTransport:
                     raise OutOfTime from None
                 self.not_before = time.monotonic() + AVOID_SECONDS
                 notes.debug(f"not by the event loop: {error}")
+                body = renewed(body)
             except (ImportError, ValueError, OSError, RuntimeError) as error:
                 self.not_before = float("inf")  # without anyio, for example: the fallback needs less
                 notes.debug(f"no requests by the event loop: {error}")

@@ -87,7 +87,7 @@ class Loop:
         try:
             for _ in range(MAX_STEPS):
                 coroutine.throw(asyncio.CancelledError())
-        except (StopIteration, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError):  # StopIteration: its end; or what fails in httpx without a loop
             pass
         finally:
             asyncio.tasks._leave_task(self, task)
