@@ -61,7 +61,7 @@ ROWS = (
         loop_lag,
     ),
     # Of the budget's 5 % for a program that is flushed in the background, here for one that keeps a loop busy.
-    Row("loop-work", "asyncio program, on / bare", (Limit(1.05, RATIO),), loop_work),
+    Row("loop-work", "asyncio program, processor time, on / bare", (Limit(1.05, RATIO),), loop_work),
     Row("flush", "monitor-auto flush, 100,000 events", (Limit(10, "{:.2f} s"),), flush_orphans),
     Row("fleet", "200 scripts, two at a time, on / bare", (Limit(1.2, RATIO), Limit(0, "{} missing")), fleet),
 )

@@ -33,7 +33,7 @@ def loop_lag(lab: Lab) -> Measured:
 
 
 def loop_work(lab: Lab) -> Measured:
-    """How much slower a program is that keeps its loop busy."""
+    """How much more processor time a program takes that keeps its loop busy."""
     with running_collector("answer") as collector:
         bare, on = lab.bare, lab.on(MONITOR_ENDPOINT=collector.url, **BUSY)
         words = (str(PROGRAMS / "loop.py"), "work", str(lab.times(100_000, 50_000)))

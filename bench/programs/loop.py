@@ -1,13 +1,16 @@
 """An asyncio program that records something every millisecond: `loop.py lag SECONDS...` or `loop.py work STEPS`.
 
 `lag` prints, for each stretch of seconds, the 99th percentile of how late a sleep of a millisecond was, in ms; `work`
-prints how many seconds so many small steps took.
+prints how many seconds of processor time, in all threads, so many small steps took after WARM_UP_SECONDS of them.
 """
 
 import asyncio
 import json
 import sys
 import time
+
+WARM_UP_SECONDS = 2.5
+"""In it the thread starts, and all that it needs is imported: once in the life of a program."""
 
 try:
     from monitor_auto import Monitor
@@ -34,14 +37,22 @@ async def lag(stretches: list[float]) -> list[float]:
 
 
 async def work(steps: int) -> float:
-    """Return the seconds that small steps of work take; every twentieth records an event."""
-    begin = time.perf_counter()
+    """Return the processor time that small steps of work take; every twentieth records an event."""
+    end = time.perf_counter() + WARM_UP_SECONDS
+    while time.perf_counter() < end:
+        await step(0)
+    begin = time.process_time()
     for number in range(steps):
-        sum(range(3000))
-        if not number % 20:
-            event("bench.step", {"number": number, "kind": "step"})
-        await asyncio.sleep(0)
-    return time.perf_counter() - begin
+        await step(number)
+    return time.process_time() - begin
+
+
+async def step(number: int) -> None:
+    """Do a little, and let the loop turn."""
+    sum(range(3000))
+    if not number % 20:
+        event("bench.step", {"number": number, "kind": "step"})
+    await asyncio.sleep(0)
 
 
 if sys.argv[1] == "lag":
