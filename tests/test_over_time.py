@@ -111,8 +111,8 @@ def test_memory_and_descriptors_of_a_long_life_stay_as_they_were(children: Child
     assert done.status == 0
     rows = [tuple(map(int, row.split())) for row in done.stdout.splitlines()]
     assert len({descriptors for _, descriptors in rows}) == 1
-    settled = rows[1][0]
-    assert rows[-1][0] - settled < 1024, f"kilobytes after each turn: {[rss for rss, _ in rows]}"
+    settled = max(rss for rss, _ in rows[:4])  # parts are still loaded, and the first full spool is trimmed
+    assert max(rss for rss, _ in rows[4:]) - settled < 1024, f"kilobytes after each turn: {[rss for rss, _ in rows]}"
     assert done.named("session.end")
     assert size_of(children.spool) < 3 << 20
 
