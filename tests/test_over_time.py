@@ -112,8 +112,8 @@ def test_memory_and_descriptors_of_a_long_life_stay_as_they_were(children: Child
     rows = [tuple(map(int, row.split())) for row in done.stdout.splitlines()]
     assert len({descriptors for _, descriptors in rows}) == 1
     settled = max(rss for rss, _ in rows[:4])  # parts are still loaded, and the first full spool is trimmed
-    # Trimming the spool makes it go up and down by a megabyte; over a million events it goes nowhere. A hundred thousand
-    # events come after it has settled: a leak of 20 bytes each would show.
+    # Trimming the spool makes it go up and down by a megabyte; over a million events it goes nowhere. After it has
+    # settled come a hundred thousand events: a leak of 20 bytes each would show.
     assert max(rss for rss, _ in rows[4:]) - settled < 2048, f"kilobytes after each turn: {[rss for rss, _ in rows]}"
     assert done.named("session.end")
     assert size_of(children.spool) < 3 << 20
