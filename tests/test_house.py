@@ -115,7 +115,7 @@ MORE_IMPORTS = {
 SWALLOWING = {
     ("monitor_auto.boot", "start"): "nothing may leave the start line",
     ("monitor_auto.boot", "tell_failure"): "the installation is damaged, there is nobody to tell",
-    ("monitor_auto.boot.calls", "__new__"): "the program's own: C raises it again, behind our frame",
+    ("monitor_auto.boot.children", "around"): "the program's own: C raises it again, behind our frame",
     (
         "monitor_auto.boot.environments",
         "for_mapping",

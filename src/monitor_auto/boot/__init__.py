@@ -38,7 +38,6 @@ COLD = (
     "faulthandling",
     "stdlib",
     "forked",
-    "calls",
     "children",
     "starting",
     "unwaited",

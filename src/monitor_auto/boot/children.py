@@ -1,12 +1,20 @@
 """Cold: the children of this process, Python or not: `process.start` and `process.exit`. Builtin modules only. Loaded
-with the first one, or when the program imports `subprocess`. Half a million instructions for one child: what is not
-needed for it is in `starting.py` and `unwaited.py`.
+with the first one, or when the program imports `subprocess`. Every code object costs all who start one: what is not
+needed for that is in `starting.py` and `unwaited.py`.
 
 What starts them is a handful of C functions: `_posixsubprocess.fork_exec` (subprocess, asyncio, os.popen,
 multiprocessing), os.fork (os.spawn*, multiprocessing), os.forkpty, os.posix_spawn(p), os.system. What waits for them
 are os.wait and its kin. Those are what we stand in for: `subprocess.Popen` and all else in Python stays as it is.
 
+A hook is `hook(args, kwargs, name)`. It is called before the real function and returns None, or (args, kwargs, after):
+what to call it with, and a function for its result, or None.
+
 Guarantees:
+- The real function is called exactly once, outside every shield, and what it returns or raises is what the program
+  gets. An exception passes no frame of ours, also where a handler of the program's own has raised it while our code
+  ran.
+- os.fork and its kin are called with no frame of ours on the stack: from Python 3.12 they warn about threads, and the
+  warning names the frame that called.
 - We look and never reap: what the program waits for it gets.
 - An exit is recorded when the program learns of it; at the end of the session, with `waited` false, where it never did.
 - A child that another thread, or a handler of SIGCHLD, has waited for before its start could be recorded is told, too.
@@ -16,24 +24,46 @@ import os
 import sys
 import time
 
-from . import cold, formats, patches, recorder, redact, session
+from . import cold, formats, guard, patches, recorder, session
 
 monotonic = time.monotonic  # the program may replace that of the module
-MAX_KNOWN = 4096
-"""Children that nobody has waited for; from there on we look which are gone."""
-MAX_EARLY = 64
-MAX_UNLIMITED = 16
-MAX_WORDS = 100
-MAX_CHARS = 15000
-FLAGS = ("core_dumped", "running", "waited")
 
 known = {}
 """pid -> (number, when it was started on the monotonic clock) of children that nobody has waited for."""
 early = {}
-"""pid -> (when, facts) of children that were waited for before they were known."""
+"""pid -> (when, facts, flags) of children that were waited for before they were known."""
 expected = []
 """Children whose pid is seen later, see `starting.expect`."""
-_numbers = iter(range(1, 1 << 62))
+numbers = iter(range(1, 1 << 62))
+
+
+def call_of(real, hook):
+    """Return what shall be called for a function that the program has just asked for."""
+    module, _, function = hook.partition(":")
+    if function == "on_fork":
+        return cold(module).on_fork(real)
+    if function == "on_fork_exec":
+        caller = sys._getframe(3)  # behind guard.late and the stand-in
+        if caller.f_code.co_name == "_execute_child" and caller.f_locals.get("preexec_fn") is not None:
+            guard.late("starting", "expect", caller)
+            return real
+    return patches.bind(patches.StandIn, (around, real, module, function))
+
+
+def around(kind, call, args, kwargs):
+    """Call the real function, with its hook around it; what it raises is returned as what raises it again in C."""
+    _, real, module, function = call
+    try:
+        changed = guard.late(module, function, args, kwargs, real.__name__)
+        if changed is None:
+            return real(*args, **kwargs)
+        args, kwargs, after = changed
+        result = real(*args, **kwargs)
+        if after is not None:
+            guard.call(function, after, result)
+        return result
+    except BaseException as error:
+        return cold("starting").failed(error)
 
 
 def install(subprocess):
@@ -48,13 +78,6 @@ def install(subprocess):
         cold("starting").exchange(subprocess, {real: module.fork_exec, patches.real_of(os.waitpid): os.waitpid})
 
 
-def reset():
-    """In a forked child: those were its parent's."""
-    known.clear()
-    early.clear()
-    del expected[:]
-
-
 def on_fork_exec(args, kwargs, name):
     """Around `_posixsubprocess.fork_exec(args, executables, close_fds, fds, cwd, env, …)`."""
     if len(args) < 6:
@@ -64,111 +87,65 @@ def on_fork_exec(args, kwargs, name):
         if changed is not None:
             args = (*args[:5], changed, *args[6:])
     began = monotonic()
-    words = args[0]
     method = "subprocess"
-    if sys._getframe(2).f_back.f_globals.get("__name__") == "multiprocessing.util":
-        role = cold("inherited").multiprocessing_role([os.fsdecode(word) for word in words])
-        method = "multiprocessing." + (role if role == "spawn" else "helper")
-
-    def after_fork_exec(pid):
-        started(pid, began, words, method)
-
-    return args, kwargs, after_fork_exec
+    if sys._getframe(3).f_back.f_globals.get("__name__") != method:
+        method = cold("starting").method_of(args[0])
+    return args, kwargs, lambda pid: started(pid, began, args[0], method)
 
 
 def on_wait(args, kwargs, name):
     """Around os.wait, waitpid, wait3, wait4 and waitid."""
     if expected:
         cold("starting").settle()
-    return args, kwargs, cold("unwaited").on_waitid_result if name == "waitid" else on_wait_result
+    return args, kwargs, on_wait_result if name == "waitpid" else getattr(cold("unwaited"), "on_" + name)
 
 
 def on_wait_result(result):
-    """Record the exit that os.wait and its kin have returned: (pid, status) and perhaps what the child has used."""
-    pid, status = result[:2]
-    if not pid:
-        return
-    facts = {"exit_code": status >> 8} if os.WIFEXITED(status) else cold("unwaited").facts_of_status(status)
-    if facts is not None and len(result) > 2:
-        facts.update(cold("unwaited").facts_of_usage(result[2]))
-    if facts is not None:
-        exited(pid, facts)
-
-
-def is_recording():
-    """False after the end of the session: what our own delivery starts then, and what `__del__` methods do."""
-    session = recorder.session
-    return session is not None and not (session.is_ended and recorder.wake is None)
+    """Record the exit that os.waitpid has returned, if any."""
+    pid, status = result
+    if pid and os.WIFEXITED(status):
+        exited(pid, {"exit_code": status >> 8})
+    elif pid:
+        cold("unwaited").on_wait(result)
 
 
 def started(pid, began, words, method, worker=None):
-    """Record a child, and its exit if somebody has seen that already."""
-    if pid in known:  # reused: the one before is gone, and somebody has reaped it where we could not see
-        cold("unwaited").tell(pid)
-    number = record_start(pid, words, method, worker)
-    if number is None:
-        return
-    if len(known) >= MAX_KNOWN:
-        cold("unwaited").sweep()
-    known[pid] = (number, began)
-    seen = early.pop(pid, None)
-    if seen is not None and seen[0] >= began:
-        exited(pid, seen[1])
-
-
-def record_start(pid, words, method, worker=None):
-    """Record `process.start` and return the child's number in this session; None where nothing is recorded."""
-    if not is_recording():
-        return None
-    number = next(_numbers)
-    is_plenty = number <= MAX_UNLIMITED and recorder.settings.rate_limit >= 1000  # spares most programs the look
-    if not is_plenty and not cold("limits").admit_process():
-        return None
-    facts = {"child": number, "pid": pid, "method": method}
+    """Record a child, and its exit if somebody has seen that already. Return its number in this session, None where
+    nothing is recorded. The limit on children counts from the 17th on, which spares most programs a look.
+    """
+    number = next(numbers)
+    if number > 16 or recorder.settings.rate_limit < 1000:
+        if not cold("limits").admit_process():
+            return None
+    facts = {"child": number, "pid": pid, "method": method, "worker": worker}
     if type(words) in (list, tuple):
-        texts = [word if type(word) is str else cold("starting").text_of(word) for word in words[:MAX_WORDS]]
+        texts = [word if type(word) is str else cold("starting").text_of(word) for word in words[:100]]
         facts["argv"] = session.command_line(texts, recorder.settings.argv)
-    if type(worker) is str:
-        facts["worker"] = redact.tidy(worker[:200])
-    write("process.start", facts)
+    if not write("process.start", facts):
+        return None
+    if pid in known or pid in early or len(known) > 4096:
+        cold("unwaited").look(pid, (number, began))
+    elif pid:
+        known[pid] = (number, began)
     return number
 
 
-def write(name, facts):
-    """Record a fact of ours; what is true or false comes last."""
-    flags = ""
-    for key in FLAGS:
-        if key in facts:
-            flags += ',"' + key + ('":true' if facts.pop(key) else '":false')
-    text = formats.flat_object(facts)
-    if len(text) > MAX_CHARS:
-        text = cold("encode").encode(facts)
-    recorder.write(recorder.LIFECYCLE, name, text[:-1] + flags + "}")
-
-
-def exited(pid, facts):
-    """Record the exit of a child that the program has learnt of."""
-    child = known.pop(pid, None)
+def exited(pid, facts, flags="", child=None):
+    """Record the exit of a child that the program has learnt of. `flags` are JSON: what is true or false."""
+    child = child or known.pop(pid, None)
+    now = monotonic()
     if child is not None:
-        record_exit(child[0], pid, child[1], facts)
-    else:
-        if len(early) >= MAX_EARLY:
-            early.clear()
-        early[pid] = (monotonic(), facts)
+        duration_ms = round((now - child[1]) * 1000, 3)
+        write("process.exit", {"child": child[0], "pid": pid, "duration_ms": duration_ms, **facts}, flags)
+    elif len(early) < 64 or not early.clear():
+        early[pid] = (now, facts, flags)
 
 
-def record_exit(number, pid, began, facts):
-    """Record `process.exit`."""
-    if is_recording():
-        facts = {"child": number, "pid": pid, "duration_ms": round((monotonic() - began) * 1000, 3), **facts}
-        write("process.exit", facts)
-
-
-def on_end():
-    """The session ends: tell of those that nobody has waited for. Should it go on after all (an exec that fails), they
-    are waited for as if nothing had been told.
-    """
-    if expected:
-        cold("starting").settle()
-    for pid in list(known):
-        cold("unwaited").tell(pid, False)
+def write(name, facts, flags=""):
+    """Record a fact of ours. False after the end of the session: what `__del__` methods do is none of the program's."""
+    if recorder.session is None or recorder.session.is_ended and recorder.wake is None:
+        return False
+    text = formats.flat_object(facts)
+    if len(text) > 15000:
+        text = cold("encode").encode(facts)
+    return recorder.write(recorder.LIFECYCLE, name, text[:-1] + flags + "}")

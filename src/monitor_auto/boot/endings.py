@@ -28,7 +28,7 @@ CALLS = (
 
 def install():
     """Replace the attributes through which a process ends."""
-    patches.replace_calls(sys, (("exit", "exits:on_exit_call"),))
+    patches.replace_calls(sys, (("exit", None),))
     patches.replace_calls(os, CALLS)
     for _, _, real, ours in patches.replaced:
         if real in os.supports_fd:  # programs ask whether os.execve is in there
@@ -50,8 +50,8 @@ def end(reason, exit_code, **more):
     if session is None or session.is_ended:
         return False
     children = vars(sys.modules[__package__]).get("children")  # loaded with the first one
-    if children is not None:
-        guard.call("children", children.on_end)
+    if children is not None and (children.known or children.expected):
+        guard.late("unwaited", "on_end")
     session.is_ended = True
     if reason != "exec":  # which may fail
         session.outermost = None

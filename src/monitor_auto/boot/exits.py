@@ -12,7 +12,7 @@ MAIN_FRAMES = ("<module>", "_run_module_as_main")
 """The outermost functions of scripts and -c, and of -m, zipapps and folders (runpy.py)."""
 
 
-def on_exit_call(args, kwargs, name):
+def on_exit_call(args, kwargs):
     """Record `session.exit`, and in the main thread keep the code as a hint for `session.end`."""
     if kwargs or len(args) > 1:  # a TypeError, no exit
         return
@@ -23,7 +23,7 @@ def on_exit_call(args, kwargs, name):
         wake()
     session = recorder.session
     is_main = _thread.get_ident() == session.main_thread
-    frame = sys._getframe(2).f_back  # behind guard.late and calls.Around
+    frame = sys._getframe(2).f_back  # behind guard.late and the stand-in
     # `python -i` goes on to its prompt when a script calls sys.exit; that one it leaves. C calls exit functions.
     if is_main and frame is not None and (hasattr(sys, "ps1") or not sys.flags.inspect) and not session.is_ended:
         session.has_exited, session.exit_code = True, code

@@ -24,7 +24,11 @@ def become_child(settings, lineage, frame):
         repairs.forget(recorder.segment)
         spool.start(recorder.segment, None)
     loaded = vars(sys.modules[__package__])
-    for name in ("children", "limits", "sampling", "selfreport", "background"):  # those that the parent has needed
+    if "children" in loaded:  # those are its parent's
+        loaded["children"].known.clear()
+        loaded["children"].early.clear()
+        loaded["children"].expected.clear()
+    for name in ("limits", "sampling", "selfreport", "background"):  # those that the parent has needed
         if name in loaded:
             loaded[name].reset()
     targets.await_life()

@@ -3,6 +3,7 @@
 Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it back.
 """
 
+import os
 import sys
 
 from . import guard, recorder
@@ -33,12 +34,25 @@ class StandIn:
     """Stands in for a builtin function and looks like it: repr, type, signature, documentation, pickling.
 
     What is called in fact is looked up in `__call__` by C code, before the arguments are known: the real function
-    itself where no session runs, else what `calls.py` makes of it. In neither case does an exception pass a frame of
-    ours (a plain wrapper would show up in the program's tracebacks), and like a builtin it does not become a method
-    where a class has it as an attribute.
+    itself where no session runs, else a method that hands the real function to this class. So `type.__call__` calls
+    `__new__`, and then what it finds as `__init__`, and an exception passes no frame of ours: that of a plain wrapper
+    would show up in the program's tracebacks. Like a builtin it does not become a method where a class has it as an
+    attribute.
+
+    Without a hook of its own `exits.on_exit_call` is called in `__new__`, and then the real function in C as `__init__`
+    (catching SystemExit would change it: up to 3.11 sys.exit((3,)) ends with 3 only when somebody has looked at it).
+    With one `children.call_of` says what to call.
     """
 
-    __slots__ = ("hook", "real")
+    __slots__ = ("__init__", "hook", "real")
+
+    def __new__(cls, call, /, *args, **kwargs):
+        if type(call) is tuple:
+            return call[0](cls, call, args, kwargs)
+        guard.late("exits", "on_exit_call", args, kwargs)
+        made = object.__new__(cls)
+        made.__init__ = type(call).__call__
+        return made
 
     def __getattribute__(self, name):
         return getattr(real_of(self), name)
@@ -46,13 +60,19 @@ class StandIn:
     def __repr__(self):
         return repr(real_of(self))
 
-    __doc__ = property(lambda self: real_of(self).__doc__)  # pydoc asks object
-
     @property
     def __call__(self):
+        real = real_of(self)
         if recorder.session is None:
-            return real_of(self)
-        return guard.late("calls", "call_of", self) or real_of(self)
+            return real
+        hook = object.__getattribute__(self, "hook")
+        return guard.late("children", "call_of", real, hook) or real if hook else bind(StandIn, real)
+
+    __doc__ = property(lambda self: real_of(self).__doc__)  # pydoc asks object
+
+
+bind = type(guard.call.__get__(guard))
+"""Makes a method: a call in C with a first argument."""
 
 
 def real_of(function):
@@ -65,19 +85,19 @@ def replace_calls(owner, hooks):
 
     os takes its functions from posix, and there pickle looks for them: so they are replaced there, too.
     """
-    set_real, set_hook = StandIn.real.__set__, StandIn.hook.__set__
+    found = vars(owner)
+    home = found if owner is not os else vars(sys.modules[os.name])
+    set_real, set_hook, make = StandIn.real.__set__, StandIn.hook.__set__, object.__new__
     for name, hook in hooks:
-        real = getattr(owner, name, None)
-        if real is not None:
-            monitored = StandIn()
+        if name in found:
+            monitored = make(StandIn)
+            real = found[name]
             set_real(monitored, real)
             set_hook(monitored, hook)
-            setattr(owner, name, monitored)
             replaced.append((owner, name, real, monitored))
-            home = sys.modules.get(real.__module__)
-            if home is not owner and getattr(home, name, None) is real:
-                setattr(home, name, monitored)
-                replaced.append((home, name, real, monitored))
+            found[name] = monitored
+            if home.get(name) is real:
+                home[name] = monitored
 
 
 def replace_hook(owner, name, on_call):

@@ -7,7 +7,7 @@ import sys
 from _weakref import ref
 from time import monotonic
 
-from . import children, cold, guard, patches
+from . import children, cold, guard, patches, redact
 
 never = object()
 FORKING = {
@@ -15,6 +15,37 @@ FORKING = {
     ("multiprocessing.popen_fork", "_launch"): "multiprocessing.fork",
 }
 """Who calls os.fork for others (module, function), and what the program has called."""
+
+
+class Failed(patches.StandIn):
+    """What holds an exception. `type.__call__` looks up `__init__` of what `__new__` has returned. Here
+    that raises it again, all in C, so that the next frame on the traceback is that of the program (typeobject.c:
+    type_call, slot_tp_init, slot_tp_iternext; 3.10 to 3.15). No module is imported for it: the program may be iterating
+    over sys.modules.
+    """
+
+    __slots__ = ("__next__",)
+
+    __init__ = property(next)
+
+
+def _end():
+    yield
+
+
+_ended = _end()  # one that has come to its end raises what it is told to without a frame (genobject.c)
+_ended.close()
+
+
+def failed(error):
+    """Return what raises an error again that our own frames are cut off from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next
+    error.__traceback__ = trace
+    made = object.__new__(Failed)
+    made.__next__ = patches.bind(_ended.throw, error)
+    return made
 
 
 def exchange(subprocess, ours):
@@ -26,6 +57,12 @@ def exchange(subprocess, ours):
                 patches.replace(owner, name, ours[taken])
     poll = subprocess.Popen._internal_poll  # holds os.waitpid as a default (3.10 to 3.12)
     patches.replace(poll, "__defaults__", tuple([ours.get(taken, taken) for taken in poll.__defaults__]))
+
+
+def method_of(words):
+    """Return how `multiprocessing` says what it starts: a worker, its fork server or its tracker of resources."""
+    role = cold("inherited").multiprocessing_role([text_of(word) for word in words])
+    return "multiprocessing." + (role if role == "spawn" else "helper") if role else "fork_exec"
 
 
 def text_of(word):
@@ -62,13 +99,19 @@ def on_forked(pid, name, began, frame):
     if caller == ("os", "_spawnvef"):
         words = frame.f_locals.get("args")
     elif caller == ("multiprocessing.popen_fork", "_launch"):
-        worker = getattr(frame.f_locals.get("process_obj"), "_name", None)
+        worker = name_of(frame.f_locals.get("process_obj"))
     children.started(pid, began, words, method, worker=worker)
 
 
+def name_of(process):
+    """Return the name of a multiprocessing.Process."""
+    name = getattr(process, "_name", None)
+    return redact.tidy(name[:200]) if type(name) is str else None
+
+
 def expect(frame):
-    """`subprocess` is about to fork with a preexec_fn. There must be no frame of ours between, see `calls.py`, so what
-    is started is told by its Popen afterwards: (weak reference to that, words, when).
+    """`subprocess` is about to fork with a preexec_fn. No frame of ours may be between, see `children.py`, so what is
+    started is told by its Popen afterwards: (weak reference to that, words, when).
     """
     values = frame.f_locals
     environment = values.get("env_list")
@@ -116,11 +159,11 @@ def on_system(args, kwargs, name):
     except UnicodeError:  # which the real function raises, too
         return None
     began = monotonic()
-    number = children.record_start(None, ["sh", "-c", command], "os.system")
+    number = children.started(None, began, ["sh", "-c", command], "os.system")
 
     def after_system(status):
         if number is not None:
-            children.record_exit(number, None, began, cold("unwaited").facts_of_status(status))
+            children.exited(None, *cold("unwaited").facts_of_status(status), (number, began))
 
     return args, kwargs, after_system
 
@@ -129,11 +172,11 @@ def on_read_signed(args, kwargs, name):
     """Around multiprocessing.forkserver.read_signed: in `_launch` it reads the pid of a new worker, in `poll` how it
     has ended.
     """
-    frame = sys._getframe(2).f_back
+    frame = sys._getframe(3).f_back
     if frame.f_code.co_name not in ("_launch", "poll"):
         return None
     popen = frame.f_locals.get("self")
-    worker = getattr(frame.f_locals.get("process_obj"), "_name", None)
+    worker = name_of(frame.f_locals.get("process_obj"))
     is_launch = frame.f_code.co_name == "_launch"
     began = monotonic()
 

@@ -5,6 +5,7 @@ top of us is undone.
 """
 
 import os
+import sys
 
 from .patches import replaced
 
@@ -16,6 +17,9 @@ def restore():
         owner, name, real, monitored = replaced.pop()
         if getattr(owner, name, None) is monitored:
             setattr(owner, name, real)
+            home = sys.modules.get(os.name)
+            if owner is os and getattr(home, name, None) is monitored:
+                setattr(home, name, real)
             if monitored in os.supports_fd:
                 os.supports_fd.remove(monitored)
                 os.supports_fd.add(real)

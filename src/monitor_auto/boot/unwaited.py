@@ -1,4 +1,4 @@
-"""Cold: children that nobody has waited for, and what os.waitid says. Builtin modules only.
+"""Cold: children that nobody has waited for, and how children end that do not simply exit. Builtin modules only.
 
 Guarantees: nothing is reaped. WNOWAIT leaves a child as it is.
 """
@@ -6,46 +6,95 @@ Guarantees: nothing is reaped. WNOWAIT leaves a child as it is.
 import os
 import sys
 
-from . import children, patches
+from . import children, cold, patches
 
 
-def on_waitid_result(result):
+def on_wait(result):
+    """Record the exit that os.wait and its kin have returned: (pid, status) and perhaps what the child has used."""
+    pid, status = result[:2]
+    if pid and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):  # else it was stopped or continued
+        facts, flags = facts_of_status(status)
+        if len(result) > 2:
+            facts.update(facts_of_usage(result[2]))
+        children.exited(pid, facts, flags)
+
+
+on_wait3 = on_wait4 = on_wait
+
+
+def on_waitid(result):
     """Record the exit that os.waitid has returned, if any."""
-    if result is not None and result.si_pid:
-        facts = facts_of_code(result.si_code, result.si_status)
-        if facts is not None:
-            children.exited(result.si_pid, facts)
+    if result is not None and result.si_pid and result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+        children.exited(result.si_pid, *facts_of_code(result.si_code, result.si_status))
 
 
-def sweep():
-    """Tell of those that are gone."""
+def on_end():
+    """The session ends: tell of those that nobody has waited for. Should it go on after all (an exec that fails), they
+    are waited for as if nothing had been told.
+    """
+    if children.expected:
+        cold("starting").settle()
     for pid in list(children.known):
-        if peek(pid).get("running") is not True:
-            tell(pid)
+        tell(pid, False)
+
+
+def look(pid, child):
+    """A child is started whose pid was another's, or was reaped before we have come here; or there are very many."""
+    if pid in children.known:  # the one before is gone, and somebody has reaped it where we could not see
+        tell(pid)
+    if len(children.known) > 4096:
+        for other in list(children.known):
+            if peek(other)[1] != RUNNING:
+                tell(other)
+    children.known[pid] = child
+    seen = children.early.pop(pid, None)
+    if seen is not None and seen[0] >= child[1]:
+        children.exited(pid, *seen[1:])
+
+
+RUNNING = ',"running":true'
 
 
 def tell(pid, is_final=True):
     """Record the exit of a child, or that it still runs, where the program has not waited."""
-    number, began = children.known.pop(pid) if is_final else children.known[pid]
-    children.record_exit(number, pid, began, {"waited": False, **peek(pid)})
+    child = children.known.pop(pid) if is_final else children.known[pid]
+    facts, flags = peek(pid)
+    children.exited(pid, facts, flags + ',"waited":false', child)
 
 
 def peek(pid):
-    """Return what can be seen of a child without reaping it: `running`, an exit, or nothing when it was reaped."""
+    """Return what can be seen of a child without reaping it: that it runs, how it ended; nothing when it was reaped."""
     try:
         result = patches.real_of(os.waitid)(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except (OSError, AttributeError):  # another's by now; no waitid on this platform
-        return {}
-    return {"running": True} if result is None else facts_of_code(result.si_code, result.si_status) or {}
+        return {}, ""
+    return ({}, RUNNING) if result is None else facts_of_code(result.si_code, result.si_status)
+
+
+def facts_of_status(status):
+    """Return (facts, flags) of how a child has ended, of what os.wait says."""
+    if os.WIFEXITED(status):
+        return {"exit_code": os.WEXITSTATUS(status)}, ""
+    return {"signal": signal_name(os.WTERMSIG(status))}, core_flag(os.WCOREDUMP(status))
 
 
 def facts_of_code(code, status):
     """Return the same of what os.waitid says."""
     if code == os.CLD_EXITED:
-        return {"exit_code": status}
-    if code in (os.CLD_KILLED, os.CLD_DUMPED):
-        return {"signal": signal_name(status), "core_dumped": code == os.CLD_DUMPED}
-    return None
+        return {"exit_code": status}, ""
+    return {"signal": signal_name(status)}, core_flag(code == os.CLD_DUMPED)
+
+
+def core_flag(is_dumped):
+    """Return whether there is a core dump, as JSON."""
+    return ',"core_dumped":true' if is_dumped else ',"core_dumped":false'
+
+
+def facts_of_usage(usage):
+    """Return what a child has used, of a `struct_rusage`."""
+    facts = {"cpu_user_ms": round(usage.ru_utime * 1000), "cpu_system_ms": round(usage.ru_stime * 1000)}
+    facts["max_rss_bytes"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return facts
 
 
 def signal_name(number):
@@ -56,19 +105,3 @@ def signal_name(number):
         if value == number and name[:3] == "SIG" and name[3:4] != "_":
             return name
     return "signal %d" % number
-
-
-def facts_of_status(status):
-    """Return how a child has ended, of what os.wait says; None where it has not (stopped, continued)."""
-    if os.WIFEXITED(status):
-        return {"exit_code": os.WEXITSTATUS(status)}
-    if os.WIFSIGNALED(status):
-        return {"signal": signal_name(os.WTERMSIG(status)), "core_dumped": os.WCOREDUMP(status)}
-    return None
-
-
-def facts_of_usage(usage):
-    """Return what a child has used, of a `struct_rusage`."""
-    facts = {"cpu_user_ms": round(usage.ru_utime * 1000), "cpu_system_ms": round(usage.ru_stime * 1000)}
-    facts["max_rss_bytes"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return facts
