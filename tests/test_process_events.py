@@ -1,5 +1,6 @@
 """`process.start` and `process.exit`: whichever way a program waits, also when it never does; and nothing changed."""
 
+import re
 import signal
 from typing import Any
 
@@ -192,8 +193,11 @@ def test_warning_about_forking_with_threads_names_the_programs_line(
 ) -> None:
     """From 3.12 on os.fork warns, and the warning shows the line that called it: that is never one of ours."""
     sandbox = sandboxes.get(other_pythons()[version]) if version else sandboxes.get()
-    done = children.twin(PREEXEC, flags=["-W", "always"], python=sandbox)
-    assert done.status == 0
+    bare = children.run(PREEXEC, flags=["-W", "always"], python=sandbox, bare=True)
+    done = children.run(PREEXEC, flags=["-W", "always"], python=sandbox)
+    seen = [re.sub(rb"pid=\d+|program-\d+", b"", run.stderr) for run in (bare, done)]  # the message has the pid
+    assert seen[0] == seen[1]
+    assert (done.status, done.stdout) == (0, bare.stdout)
     methods = [start["method"] for start, _ in pairs(done)]
     assert methods == ["subprocess", "subprocess", "os.fork", "subprocess"]
     assert len(done.named("session.start")) == 4
@@ -202,6 +206,7 @@ def test_warning_about_forking_with_threads_names_the_programs_line(
 
 WRONG = """
     import os, subprocess, sys, traceback, types
+    from _posixsubprocess import fork_exec
     class Hostile(dict):
         def keys(self):
             raise LookupError("my own error")
@@ -227,6 +232,8 @@ WRONG = """
         "os.spawnve(os.P_WAIT, '/no/such', ['x'], {})", "os.execve('/no/such', ['x'], {})",
         "os.execve('/bin/true', ['x'], 3)", "os.execve('/bin/true', [], {})", "os.execve('/bin/true', ['x'], {'A': 1})",
         "os.execve(3)", "os.execve('/bin/true', ['x'], Hostile(a='b'))", "os.execve(99, ['x'], {})", "os._exit('x')",
+        "fork_exec(3)", "fork_exec(1, 2, 3, 4, 5, 6)", "fork_exec(*[[1]] * 23)", "fork_exec(*[[b'a']] * 24)",
+        "fork_exec([1], [2], True, (), None, [3], *[0] * 17)", "fork_exec([b'x'], 2, True, (), 5, [b'A=1'], *[0] * 17)",
         "os._exit()", "os.execv('/bin/true', 'x')",
     ]
     def outer(attempt):
@@ -554,3 +561,24 @@ def test_stack_of_a_program_that_waits_for_a_child_shows_its_own_line(children: 
     children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
     places = [event["data"]["location"] for event in collector.unique() if event["name"] == "error.SIGTERM"]
     assert [place.rpartition("/")[2] for place in places] == ["script.py:7:<module>"] * 2
+
+
+def test_functions_are_put_back_as_they_were(children: Children) -> None:
+    """What cannot be undone cannot be tried out."""
+    source = """
+        import os, posix, subprocess, sys
+        boot = sys.modules.get("monitor_auto.boot")
+        names = ["fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "wait", "waitpid", "wait3"]
+        names += ["wait4", "waitid"]
+        if boot:
+            import _posixsubprocess
+            replaced = [getattr(os, name) for name in names] + [_posixsubprocess.fork_exec]
+            assert "builtin_function_or_method" not in [type(function).__name__ for function in replaced]
+            assert boot.load("undoing").restore() == []
+        print([type(getattr(module, name)).__name__ for module in (os, posix) for name in names])
+        print(os.execve in os.supports_fd, type(sys.exit).__name__)
+        print(subprocess.run(["true"]).returncode)
+    """
+    done = children.twin(source)
+    assert done.stdout.count(b"'builtin_function_or_method'") == 20
+    assert "session.end" in done.names

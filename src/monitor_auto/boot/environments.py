@@ -21,14 +21,19 @@ PREFIX = "MONITOR_"
 
 def for_list(executables, words, directory, pairs):
     """Return the list of b"NAME=value" for a child of `subprocess` with what it lacks; None: leave it as it is."""
-    if type(pairs) is not list:
-        return None
+    if not (are_texts(pairs) and are_texts(executables) and isinstance(words, (list, tuple))):
+        return None  # not `subprocess` has called; the real function says what is wrong
     given = {}
     for pair in pairs:
         name, _, value = os.fsdecode(pair).partition("=")
         given[name] = value
     more = additions(given, executables, words, directory)
-    return more and pairs + [os.fsencode(name + "=" + value) for name, value in more.items()]
+    return more and [*pairs, *(os.fsencode(name + "=" + value) for name, value in more.items())]
+
+
+def are_texts(values):
+    """True for a list or tuple of str and bytes."""
+    return type(values) in (list, tuple) and {type(value) for value in values} <= {str, bytes}
 
 
 def for_mapping(path, words, given, is_searched=False):
@@ -106,15 +111,22 @@ def is_monitored_python(executables, words, directory, given):
 
 def find(paths, directory):
     """Return the absolute path of the first that can be executed, or None."""
+    if not is_path(directory or ""):
+        return None
     for path in paths:
-        if not isinstance(path, (str, bytes)) and not type(path).__module__.startswith("pathlib"):
-            return None  # others are code of the program's
+        if not is_path(path):
+            return None
         path = os.fsdecode(path)
         if directory is not None and path[:1] != "/":
             path = os.path.join(os.fsdecode(directory), path)
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return os.path.abspath(path)
     return None
+
+
+def is_path(value):
+    """True for a path of which no code of the program's has to be asked."""
+    return isinstance(value, (str, bytes)) or type(value).__module__.startswith("pathlib")
 
 
 def is_ours(path):

@@ -61,6 +61,8 @@ def exchange(subprocess, ours):
 
 def method_of(words):
     """Return how `multiprocessing` says what it starts: a worker, its fork server or its tracker of resources."""
+    if type(words) not in (list, tuple):
+        return "fork_exec"
     role = cold("inherited").multiprocessing_role([text_of(word) for word in words])
     return "multiprocessing." + (role if role == "spawn" else "helper") if role else "fork_exec"
 
