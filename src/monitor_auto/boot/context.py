@@ -2,7 +2,7 @@
 begins; a process without spans has nothing of it. Builtin modules only.
 
 What is recorded inside a span names it in its member `span`; the span's own event names its parent as well. Which span
-that is follows `contextvars`: tasks have it from where they were made, threads begin without one.
+that is follows `contextvars`: tasks have it from where they were made; `spreading.py` sees to threads and executors.
 
 Guarantees: `leave` always ends what `enter` began, also in another context than it began in (a generator that somebody
 else goes on with, an abandoned one that is closed by the garbage collector): then nothing is current there.
@@ -10,7 +10,7 @@ else goes on with, an abandoned one that is closed by the garbage collector): th
 
 import os
 
-from . import recorder, stdlib
+from . import guard, recorder, stdlib
 
 variable = None
 """A ContextVar, once there has been a span. It holds the current one: (trace id, span id, member of events inside it,
@@ -68,6 +68,13 @@ def traceparent():
     return None if ids is None else "00-" + "-".join(ids)
 
 
+def holding(span):
+    """Return a new Context with nothing but this span as the current one."""
+    made = stdlib.load("_contextvars").Context()
+    made.run(variable.set, span)
+    return made
+
+
 def install():
     """Let everything that is recorded from now on say in which span it was."""
     global variable, _write
@@ -78,6 +85,7 @@ def install():
     _write, variable = recorder.write, made
     recorder.write = write
     recorder.record = recorder.load_record  # what has taken the function before is made anew
+    guard.late("spreading", "install")
 
 
 def write(kind, name, text):

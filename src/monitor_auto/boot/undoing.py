@@ -15,7 +15,7 @@ def restore():
     kept = []
     while replaced:
         owner, name, real, monitored = replaced.pop()
-        if getattr(owner, name, None) is monitored:
+        if found(owner, name) is monitored:
             setattr(owner, name, real)
             home = sys.modules.get(os.name)
             if owner is os and getattr(home, name, None) is monitored:
@@ -33,5 +33,10 @@ def in_place():
     return [
         (getattr(owner, "__name__", type(owner).__name__), name)
         for owner, name, _, monitored in replaced
-        if getattr(owner, name, None) is monitored
+        if found(owner, name) is monitored
     ]
+
+
+def found(owner, name):
+    """Return what is in place now: of a class the attribute itself, which may hand out something else."""
+    return vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
