@@ -235,7 +235,7 @@ class Running:
 
     def _on_start(self, pid: int) -> None:
         self.pid = pid
-        self.number = guard.call("relay", children.record_start, pid, self.command, "run")
+        self.number = guard.call("relay", children.started, pid, self.started, self.command, "run")
         self.streams.start(pid)
 
     def _on_signals(self) -> None:
@@ -320,7 +320,7 @@ class Running:
     def _record_exit(self, status: int) -> None:
         facts = {"signal": signal_name(-status)} if status < 0 else {"exit_code": status}
         if self.number is not None:
-            guard.call("relay", children.record_exit, self.number, self.pid, self.started, facts)
+            guard.call("relay", children.exited, self.pid, facts)
 
 
 def stop_ourselves() -> bool:
