@@ -63,8 +63,9 @@ LAYERS = {
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
     "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
     # A server in a process of its own.
-    "collector": layer("collector", others=ANY_STDLIB | ANNOTATIONS | STARLETTE | {"concurrent.futures"}),
-    "cli": layer("boot", "api", "delivery", "collector", "cli", others=ANY_STDLIB | ANNOTATIONS | IMPORTLIB),
+    "collector": layer("collector", "report", others=ANY_STDLIB | ANNOTATIONS | STARLETTE | {"concurrent.futures"}),
+    "report": layer("report", others=ANY_STDLIB | ANNOTATIONS | {"importlib.resources"}),
+    "cli": layer("boot", "api", "delivery", "collector", "report", "cli", others=ANY_STDLIB | ANNOTATIONS | IMPORTLIB),
 }
 
 # Each is used in one place, late, for the reason beside it.

@@ -5,7 +5,6 @@ schema.py   the tables
 store.py    the one writer: group commits, repeats dropped, pruning; answers only what is committed
 reading.py  the questions that are asked of the tables
 runs.py     sessions and the trees they make
-fingerprints.py  which errors are the same one
 admission.py     who may ask: host, origin, token
 live.py     what is told to the pages that are open
 app.py      the routes

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from .fingerprints import fingerprint
+from ..report.fingerprints import fingerprint
 
 MAX_BODY_BYTES = 16 << 20
 """Of a body as it is after unpacking."""

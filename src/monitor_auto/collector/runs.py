@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fingerprints import text_of
+from ..report.fingerprints import text_of
 from .intake import Row, milliseconds, text_or_none
 
 PLAIN = ("program", "host", "start_method")

@@ -21,8 +21,8 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
+from ..report.fingerprints import text_of
 from . import runs, schema
-from .fingerprints import text_of
 from .intake import Row
 
 MAX_WAITING_EVENTS = 100_000
