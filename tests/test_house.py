@@ -109,6 +109,7 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.native", "zlib"): "compresses a batch",
     ("monitor_auto.hooks.wrapping", "wrapt"): "the only file that may",
     ("monitor_auto.collector.serving", "uvicorn"): "the server that runs the collector",
+    ("monitor_auto.report.sources", "httpx"): "asks a collector",
     ("monitor_auto.cli.collect", "platformdirs"): "where the collector's database is kept",
 }
 

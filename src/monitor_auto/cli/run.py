@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from monitor_auto.boot import children, endings, guard, inherited, recorder, settings
@@ -33,11 +34,17 @@ recorded, and what other programs say on a line of their own becomes an event:
 
   monitor-auto run -- make test
   monitor-auto run -- sh nightly.sh
+  monitor-auto run --html report.html --trace trace.json -- pytest -q
   monitor-auto run --endpoint http://127.0.0.1:9090/v1/events -- node job.js
 
 All else is as without it. Every other byte of the output passes through, at
 once; a terminal stays one, so that colours, editors, pagers and password
 prompts work; Ctrl-C, Ctrl-Z and any other signal reach the command.
+
+When it has ended, a report is printed on standard error: the processes as a
+tree, with times and ends, errors, failed tests, slow calls, what was killed.
+In GitHub Actions it goes to the job's summary too, in GitLab it can be folded.
+`monitor-auto report` shows it again.
 
 With an endpoint (--endpoint, MONITOR_ENDPOINT or `monitor-auto enable`) the
 events are delivered there when the command has ended. Without one they stay
@@ -48,7 +55,7 @@ Exit codes: the command's own. A command that a signal killed kills us by the
 same signal (128 + number, for a shell). 127: there is no such command; 126:
 it cannot be executed; 125: `run` itself failed; 2: wrong call.
 """
-VALUED = ("--endpoint",)
+VALUED = ("--endpoint", "--html", "--trace", "--json")
 """The options that have a value behind them."""
 WITNESS_SECONDS = 5.0
 """How long the guardian may take to answer on a machine that is busy."""
@@ -68,7 +75,11 @@ def separate(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def add_arguments(parser: Any) -> None:
     """Add the options. The command is taken off before: what it is given is not ours to understand."""
     parser.usage = "monitor-auto run [options] [--] COMMAND [ARGUMENT ...]"
+    from . import showing
+
     parser.add_argument("--endpoint", metavar="URL", help="deliver to this collector")
+    parser.add_argument("--quiet", action="store_true", help="do not print the report at the end")
+    showing.add_arguments(parser)
 
 
 def run(arguments: Any) -> int:
@@ -148,8 +159,22 @@ def report(spool: str, tree: str, arguments: Any) -> None:
     """Show what happened. Called once the command has ended and its session with it, before anything is delivered.
 
     `spool` is the folder where the events of the run lie: those of the sessions of this `tree` (the second part of a
-    segment's name). The terminal is the user's again by now.
+    segment's name). The terminal is the user's again by now. What a collector has got meanwhile is not there any more.
     """
+    from monitor_auto.report import sources
+    from monitor_auto.report.tree import build
+
+    from . import showing
+
+    runs = build(sources.of_spool(Path(spool), tree))
+    if not runs:
+        return
+    done = runs[-1]
+    showing.write_files(done, arguments)
+    is_told = showing.tell_ci(done, os.environ, sys.stderr)
+    if not arguments.quiet and not is_told:
+        sys.stderr.write("\n")
+        showing.show(done, sys.stderr)
 
 
 class Running:

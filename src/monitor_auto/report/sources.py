@@ -12,8 +12,6 @@ from typing import Any
 
 from .lines import read
 
-MAX_PAGES = 200
-
 
 class Unreadable(Exception):
     """There is nothing to be read; the message says why and what to do."""
@@ -50,3 +48,35 @@ def of_file(path: Path) -> Iterator[dict[str, Any]]:
             yield from read(file)
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def of_collector(base: str, run: str | None, token: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the events of a collector of ours: of one run, by the id of any of its sessions, or of the latest runs.
+    Raises Unreadable.
+    """
+    import httpx
+
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(base_url=base.removesuffix("/v1/events").rstrip("/"), headers=headers, timeout=30) as client:
+        try:
+            keys = [run] if run and len(run) == 36 else keys_of(client, run)
+            for key in keys:
+                yield from asked(client, f"/v1/runs/{key}")["events"]
+        except httpx.HTTPError as error:
+            raise Unreadable(f"{base} cannot be reached: {error}. Is `monitor-auto collect` running?") from None
+
+
+def keys_of(client: Any, beginning: str | None) -> list[str]:
+    """Return the keys of the latest runs, the newest first; those with a certain beginning."""
+    runs = asked(client, "/v1/runs?limit=50")["runs"]
+    return [str(run["root"]) for run in runs if not beginning or str(run["root"]).startswith(beginning)]
+
+
+def asked(client: Any, path: str) -> Any:
+    """Return what a collector answers. Raises Unreadable where that is no success."""
+    answer = client.get(path)
+    if answer.status_code == 401:
+        raise Unreadable("The collector wants a token: set MONITOR_COLLECT_TOKEN.")
+    if answer.status_code != 200 or "json" not in answer.headers.get("content-type", ""):
+        raise Unreadable(f"{answer.url} answered {answer.status_code}: that is no collector of `monitor-auto collect`.")
+    return answer.json()

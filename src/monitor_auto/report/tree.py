@@ -17,6 +17,8 @@ from .fingerprints import fingerprint
 PASSING = ("passed", "skipped", "xfailed")
 CALLS = ("http.client.request", "db.query", "http.server.request", "task.run")
 """What takes time elsewhere: the slowest are shown."""
+RUNNER = "monitor-auto run"
+"""What `monitor-auto run` calls itself in its `session.start`."""
 SLACK_MS = 2000.0
 """How far the clocks of two processes of one machine, and the start of an interpreter, may be apart."""
 
@@ -214,6 +216,18 @@ def build(events: Iterable[dict[str, Any]]) -> list[Run]:
     return builder.finish()
 
 
+def without_runner(run: Run) -> Run:
+    """Return a run of `monitor-auto run` with the command itself as its root: the runner is of no interest, and what it
+    took off the output stays with the command.
+    """
+    if len(run.roots) == 1 and run.roots[0].facts.get("program") == RUNNER and run.roots[0].children:
+        runner = run.roots[0]
+        run.roots = runner.children
+        run.roots[0].events = [*runner.events, *run.roots[0].events]
+        run.roots[0].errors += runner.errors
+    return run
+
+
 class Builder:
     """Takes events one by one, in any order, and makes runs of them."""
 
@@ -258,7 +272,7 @@ class Builder:
         session = process.session or ""
         if name.startswith("session."):
             take_session(process, name, at, data, event)
-        elif name.startswith("process.") and "child" in data:
+        elif name in ("process.start", "process.exit"):
             self._take_child(session, name, at, data)
         elif event.get("type") == "error":
             process.errors.append(error_of(process, name, at, data))
@@ -272,7 +286,8 @@ class Builder:
             self._dropped.setdefault(session, Counter())[facts.clean(data.get("reason"), 80)] += count
 
     def _take_child(self, session: str, name: str, at: float, data: dict[str, Any]) -> None:
-        number = facts.whole(data.get("child"))
+        pid, number = facts.whole(data.get("pid")), facts.whole(data.get("child"))
+        number = number if number is not None else pid
         if number is None:
             return
         child = self._started.setdefault((session, number), Process())
@@ -340,7 +355,7 @@ class Builder:
             run.tests += self._tests.get(session, [])
             run.calls += self._calls.get(session, [])
             run.dropped += self._dropped.get(session, Counter())
-        return run
+        return without_runner(run)
 
 
 def take_session(process: Process, name: str, at: float, data: dict[str, Any], event: dict[str, Any]) -> None:

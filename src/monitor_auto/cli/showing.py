@@ -1,0 +1,110 @@
+"""Showing a run: on the terminal, in files, on the page of a CI job. What `run` and `report` share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import IO, Any
+
+from monitor_auto.report import html, lines, markdown, text, trace
+from monitor_auto.report.text import Paper
+from monitor_auto.report.tree import Run
+
+from .terminal import complain
+
+FORMS = {
+    "html": "one HTML file that needs nothing else",
+    "trace": "for ui.perfetto.dev and chrome://tracing",
+    "json": "the events, one JSON object a line",
+}
+MAX_COLUMNS, PLAIN_COLUMNS = 160, 100
+"""On a wide terminal, and where there is none."""
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the options that name files."""
+    for form, purpose in FORMS.items():
+        parser.add_argument(f"--{form}", metavar="FILE", help=f"write the run to FILE, or - : {purpose}")
+
+
+def paper(stream: IO[str]) -> Paper:
+    """Return what a stream is to be written for."""
+    if not stream.isatty():
+        return Paper(PLAIN_COLUMNS)
+    has_colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Paper(max(40, min(MAX_COLUMNS, shutil.get_terminal_size().columns)), has_colours)
+
+
+def show(run: Run, stream: IO[str]) -> None:
+    """Write the report of a run for people."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    stream.write(text.report(run, paper(stream)))
+    stream.flush()
+
+
+def write_files(run: Run, arguments: Any) -> bool:
+    """Write the files that were asked for. False when one could not be written, which is told."""
+    wanted = {form: getattr(arguments, form) for form in FORMS if getattr(arguments, form, None)}
+    written = [write_file(run, form, path) for form, path in wanted.items()]
+    return all(written)
+
+
+def write_file(run: Run, form: str, path: str) -> bool:
+    """Write one file. False, and told, when that fails."""
+    content = content_of(run, form)
+    try:
+        if path == "-":
+            sys.stdout.write(content)
+            sys.stdout.flush()
+        else:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(content)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(f"{path} cannot be written: {error.strerror}")
+        return False
+    return True
+
+
+def content_of(run: Run, form: str) -> str:
+    """Return a run in one of the forms."""
+    if form == "html":
+        return html.document(run)
+    if form == "trace":
+        return json.dumps(trace.document(run)) + "\n"
+    return "".join(line + "\n" for line in lines.lines(run))
+
+
+def tell_ci(run: Run, environment: Mapping[str, str], stream: IO[str]) -> bool:
+    """Show the run where the CI system shows such things: GitHub's job summary, a section of GitLab's log that can be
+    folded. True when the stream has got it.
+    """
+    if environment.get("GITHUB_ACTIONS") == "true" and environment.get("GITHUB_STEP_SUMMARY"):
+        append_summary(run, environment["GITHUB_STEP_SUMMARY"])
+    if environment.get("GITLAB_CI") != "true":
+        return False
+    # docs.gitlab.com, "Custom collapsible sections": \r and the clearing of the line hide the marks themselves.
+    now = int(time.time())
+    stream.write(f"\x1b[0Ksection_start:{now}:monitor_auto[collapsed=true]\r\x1b[0Kmonitor_auto: what was recorded\n")
+    stream.write(text.report(run, Paper(PLAIN_COLUMNS, True)))
+    stream.write(f"\x1b[0Ksection_end:{int(time.time())}:monitor_auto\r\x1b[0K\n")
+    stream.flush()
+    return True
+
+
+def append_summary(run: Run, path: str) -> None:
+    """Append Markdown to the file that GitHub shows as the job's summary (at most 1 MiB a step)."""
+    content = markdown.document(run)
+    if len(content.encode()) > 900_000:
+        content = markdown.headline(run) + "\n"
+    try:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(content)
+    except OSError as error:
+        complain(f"GITHUB_STEP_SUMMARY cannot be written: {error.strerror}")
