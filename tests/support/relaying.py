@@ -15,7 +15,7 @@ import pytest
 from support.children import Child, Children, Run
 from support.commands import WORDS
 
-RUN = (*WORDS, "run", "--")
+RUN = (*WORDS, "run", "--quiet", "--")
 
 
 def twin(children: Children, *command: str, **how: Any) -> Run:

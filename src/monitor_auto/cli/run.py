@@ -47,8 +47,10 @@ In GitHub Actions it goes to the job's summary too, in GitLab it can be folded.
 `monitor-auto report` shows it again.
 
 With an endpoint (--endpoint, MONITOR_ENDPOINT or `monitor-auto enable`) the
-events are delivered there when the command has ended. Without one they stay
-on this machine, in a folder of this run's own below runs/ of the spool.
+events are delivered there, too, when the command has ended (with --quiet or
+MONITOR_FLUSH_INTERVAL also while it runs; the report then lacks what was).
+Without one they stay on this machine, in a folder of this run's own below
+runs/ of the spool.
 MONITOR_DISABLE=1 runs the command alone.
 
 Exit codes: the command's own. A command that a signal killed kills us by the
@@ -102,6 +104,9 @@ def configure(arguments: Any) -> Configuration:
     if arguments.endpoint is not None:
         settings.endpoint_parts(arguments.endpoint.strip())
         os.environ["MONITOR_ENDPOINT"] = arguments.endpoint.strip()
+    if wants_report(arguments):
+        # What was delivered meanwhile could not be shown at the end. Who sets an interval wants it delivered meanwhile.
+        os.environ.setdefault("MONITOR_FLUSH_INTERVAL", "0")
     configuration = read_configuration()
     if not configuration.has_endpoint and not configuration.problem:
         os.environ["MONITOR_ENDPOINT"] = "local:"
@@ -109,6 +114,11 @@ def configure(arguments: Any) -> Configuration:
         if configuration.is_on:
             os.environ["MONITOR_SPOOL_DIR"] = private_spool(configuration.settings.spool_directory)
     return configuration
+
+
+def wants_report(arguments: Any) -> bool:
+    """True when what happened is to be shown at the end, or written."""
+    return not arguments.quiet or any(getattr(arguments, form) for form in ("html", "trace", "json"))
 
 
 def private_spool(directory: str) -> str:
@@ -155,26 +165,25 @@ def tell_failure(command: Sequence[str], error: Exception) -> int:
     return 127 if is_missing else 126
 
 
-def report(spool: str, tree: str, arguments: Any) -> None:
+def report(spool: str, tree: str, session: str, arguments: Any) -> None:
     """Show what happened. Called once the command has ended and its session with it, before anything is delivered.
 
-    `spool` is the folder where the events of the run lie: those of the sessions of this `tree` (the second part of a
-    segment's name). The terminal is the user's again by now. What a collector has got meanwhile is not there any more.
+    `spool` is the folder where the events of the run lie: `session` and those below it, which are of the same `tree`
+    (the second part of a segment's name). The terminal is the user's again by now. What a collector has got meanwhile
+    is not there any more.
     """
     from monitor_auto.report import sources
-    from monitor_auto.report.tree import build
+    from monitor_auto.report.tree import build, part
 
     from . import showing
 
-    runs = build(sources.of_spool(Path(spool), tree))
-    if not runs:
+    done = part(build(sources.of_spool(Path(spool), tree)), session)
+    if done is None:
         return
-    done = runs[-1]
     showing.write_files(done, arguments)
-    is_told = showing.tell_ci(done, os.environ, sys.stderr)
-    if not arguments.quiet and not is_told:
-        sys.stderr.write("\n")
-        showing.show(done, sys.stderr)
+    showing.append_github_summary(done, os.environ)
+    if not arguments.quiet:
+        showing.show_in_log(done, os.environ, sys.stderr)
 
 
 class Running:
@@ -391,7 +400,7 @@ def end_session(status: int, arguments: Any) -> None:
         endings.end("signal", None, signal=signal_name(-status))
     else:
         endings.end("exit", status)
-    guard.call("report", report, guard.directory or "", own.tree, arguments)
+    guard.call("report", report, guard.directory or "", own.tree, own.id, arguments)
     Monitor.close()
 
 

@@ -39,11 +39,11 @@ def paper(stream: IO[str]) -> Paper:
     return Paper(max(40, min(MAX_COLUMNS, shutil.get_terminal_size().columns)), has_colours)
 
 
-def show(run: Run, stream: IO[str]) -> None:
+def show(run: Run, stream: IO[str], on: Paper | None = None) -> None:
     """Write the report of a run for people."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
-    stream.write(text.report(run, paper(stream)))
+    stream.write(text.report(run, on or paper(stream)))
     stream.flush()
 
 
@@ -81,21 +81,48 @@ def content_of(run: Run, form: str) -> str:
     return "".join(line + "\n" for line in lines.lines(run))
 
 
-def tell_ci(run: Run, environment: Mapping[str, str], stream: IO[str]) -> bool:
-    """Show the run where the CI system shows such things: GitHub's job summary, a section of GitLab's log that can be
-    folded. True when the stream has got it.
+def show_in_log(run: Run, environment: Mapping[str, str], stream: IO[str] | None) -> None:
+    """Write the report below the command's own output; in GitLab as a section that can be folded.
+
+    A stream that is closed, full or read by nobody is no reason for `run` to fail.
     """
-    if environment.get("GITHUB_ACTIONS") == "true" and environment.get("GITHUB_STEP_SUMMARY"):
-        append_summary(run, environment["GITHUB_STEP_SUMMARY"])
-    if environment.get("GITLAB_CI") != "true":
-        return False
+    if stream is None:
+        return
+    try:
+        if environment.get("GITLAB_CI") == "true":
+            show_in_section(run, stream)
+        else:
+            stream.write("\n")
+            show(run, stream)
+    except (OSError, ValueError):
+        quieten(stream)
+
+
+def show_in_section(run: Run, stream: IO[str]) -> None:
+    """Write a section of GitLab's log: folded when all is well, since then nobody looks."""
     # docs.gitlab.com, "Custom collapsible sections": \r and the clearing of the line hide the marks themselves.
-    now = int(time.time())
-    stream.write(f"\x1b[0Ksection_start:{now}:monitor_auto[collapsed=true]\r\x1b[0Kmonitor_auto: what was recorded\n")
-    stream.write(text.report(run, Paper(PLAIN_COLUMNS, True)))
+    is_well = run.outcome == "ok" and not text.troubles(run)
+    start = f"section_start:{int(time.time())}:monitor_auto{'[collapsed=true]' if is_well else ''}"
+    stream.write(f"\x1b[0K{start}\r\x1b[0Kmonitor-auto: what was recorded\n")
+    show(run, stream, Paper(PLAIN_COLUMNS, True))
     stream.write(f"\x1b[0Ksection_end:{int(time.time())}:monitor_auto\r\x1b[0K\n")
     stream.flush()
-    return True
+
+
+def quieten(stream: IO[str]) -> None:
+    """Keep the interpreter's end from failing once more with what could not be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    except (OSError, ValueError):  # it has no descriptor any more
+        pass
+    os.close(nowhere)
+
+
+def append_github_summary(run: Run, environment: Mapping[str, str]) -> None:
+    """Append the run to the job's summary, where GitHub Actions runs us."""
+    if environment.get("GITHUB_ACTIONS") == "true" and environment.get("GITHUB_STEP_SUMMARY"):
+        append_summary(run, environment["GITHUB_STEP_SUMMARY"])
 
 
 def append_summary(run: Run, path: str) -> None:

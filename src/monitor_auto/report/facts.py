@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any
 
 MAX_LABEL = 200
+MAX_PATH = 24
+"""A longer one hides in a label what matters."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -36,14 +38,23 @@ def _written_out(found: re.Match[str]) -> str:
     return " " if found[0] in "\n\t" else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-def command_text(words: Any) -> str:
-    """Return a command line as people write it: without the folder of the program, quoted where a shell needs it."""
+def command_text(words: Any, is_short: bool = False) -> str:
+    """Return a command line as people write it: without the folder of the program, quoted where a shell needs it.
+    When it is to be short, of the folders of long paths, too, nothing but dots is left.
+    """
     if not isinstance(words, (list, tuple)) or not words:
         return ""
     shown = [clean(word, MAX_LABEL) for word in words[:30]]
     shown[0] = shown[0].replace("\\", "/").rpartition("/")[2] or shown[0]
-    text = " ".join(word if re.fullmatch(r"[\w@%+=:,./~\[\]*?{}-]+", word) else _quoted(word) for word in shown)
+    if is_short:
+        shown = [_shortened(word) for word in shown]
+    text = " ".join(word if re.fullmatch(r"[\w@%+=:,./~\[\]*?{}…-]+", word) else _quoted(word) for word in shown)
     return clean(text, MAX_LABEL)
+
+
+def _shortened(word: str) -> str:
+    name = word.rstrip("/").rpartition("/")[2]
+    return f"…/{name}" if word.startswith("/") and len(word) > MAX_PATH and name else word
 
 
 def _quoted(word: str) -> str:

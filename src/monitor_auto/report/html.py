@@ -114,7 +114,14 @@ def details(process: Process) -> str:
     memory = f"{process.max_rss_bytes / (1 << 20):.0f} MiB at most" if process.max_rss_bytes else ""
     pid = f"pid {process.pid}" if process.pid is not None else ""
     return joined(
-        [process.label, pid, process.app or "", process.method, memory, process.session or "no Python of ours"]
+        [
+            process.command or process.label,
+            pid,
+            process.app or "",
+            process.method,
+            memory,
+            process.session or "no Python of ours",
+        ]
     )
 
 

@@ -81,7 +81,8 @@ def summary(run: Run, paper: Paper) -> str:
     )
     verdict = VERDICTS[run.outcome]
     label = fitted(root.label, max(10, paper.columns - len(verdict) - len(told) - 6))
-    return f"{paper.heading(label)} {paper.ink(verdict, run.outcome)}: {fitted(told, paper.columns)}"
+    rest = fitted(told, paper.columns - width(label) - len(verdict) - 3)
+    return f"{paper.heading(label)} {paper.ink(verdict, run.outcome)}: {rest}"
 
 
 def troubles(run: Run) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from . import facts
@@ -73,6 +74,7 @@ class Process:
     parent: Process | None = field(default=None, repr=False)
     children: list[Process] = field(default_factory=list, repr=False)
     label: str = ""
+    command: str = ""
     pid: int | None = None
     ppid: int | None = None
     app: str | None = None
@@ -139,7 +141,10 @@ class Group:
 
 @dataclass
 class Run:
-    """One tree of processes; `roots` are several when what joins them has not been recorded."""
+    """One tree of processes; `roots` are several when what joins them has not been recorded.
+
+    It is not changed once it is made: what is asked of it is looked up once.
+    """
 
     key: str
     roots: list[Process]
@@ -147,22 +152,22 @@ class Run:
     calls: list[Call] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
-    @property
+    @cached_property
     def processes(self) -> list[Process]:
         """All processes, parents before their children."""
         return [process for root in self.roots for _, process in root.walk()]
 
-    @property
+    @cached_property
     def started_ms(self) -> float:
         """When the first thing happened."""
         return min((p.started_ms for p in self.processes if p.started_ms is not None), default=self.ended_ms)
 
-    @property
+    @cached_property
     def ended_ms(self) -> float:
         """When the last thing happened."""
         return max((max(p.ended_ms or 0.0, p.last_ms) for p in self.processes), default=0.0)
 
-    @property
+    @cached_property
     def errors(self) -> list[Group]:
         """All errors, grouped; the group with a fatal one, and then the newest, first."""
         groups: dict[str, Group] = {}
@@ -171,32 +176,32 @@ class Run:
                 groups.setdefault(error.fingerprint, Group(error.fingerprint, [])).errors.append(error)
         return sorted(groups.values(), key=lambda group: (-has_fatal(group), -group.last.at_ms))
 
-    @property
+    @cached_property
     def failed_tests(self) -> list[Test]:
         """Tests that did not pass, in their order."""
         return sorted((t for t in self.tests if t.outcome not in PASSING), key=lambda test: test.at_ms)
 
-    @property
+    @cached_property
     def slow_tests(self) -> list[Test]:
         """All tests, the slowest first."""
         return sorted(self.tests, key=lambda test: -test.duration_ms)
 
-    @property
+    @cached_property
     def slow_calls(self) -> list[Call]:
         """All calls, the slowest first."""
         return sorted(self.calls, key=lambda call: -call.duration_ms)
 
-    @property
+    @cached_property
     def gone(self) -> list[Process]:
         """Processes that were killed or vanished."""
         return [process for process in self.processes if process.outcome in ("killed", "lost")]
 
-    @property
+    @cached_property
     def outcome(self) -> str:
         """How its first root ended."""
         return self.roots[0].outcome if self.roots else "open"
 
-    @property
+    @cached_property
     def event_count(self) -> int:
         """How many events there are."""
         return sum(len(process.events) for process in self.processes)
@@ -216,15 +221,27 @@ def build(events: Iterable[dict[str, Any]]) -> list[Run]:
     return builder.finish()
 
 
+def part(runs: list[Run], session: str) -> Run | None:
+    """Return the run that begins with this session, cut out of the one that it is in; None where it is in none."""
+    for run in runs:
+        if run.key == session:
+            return run
+        for process in run.processes:
+            if process.session == session:
+                return build(event for _, below in process.walk() for event in below.events)[0]
+    return None
+
+
 def without_runner(run: Run) -> Run:
     """Return a run of `monitor-auto run` with the command itself as its root: the runner is of no interest, and what it
     took off the output stays with the command.
     """
     if len(run.roots) == 1 and run.roots[0].facts.get("program") == RUNNER and run.roots[0].children:
         runner = run.roots[0]
-        run.roots = runner.children
-        run.roots[0].events = [*runner.events, *run.roots[0].events]
-        run.roots[0].errors += runner.errors
+        command = runner.children[0]
+        command.events = [*runner.events, *command.events]
+        command.errors += runner.errors
+        return Run(run.key, runner.children, run.tests, run.calls, run.dropped)
     return run
 
 
@@ -255,7 +272,7 @@ class Builder:
         process.last_ms = max(process.last_ms, at)
         began = facts.milliseconds(header.get("started"))
         if began is not None:
-            process.started_ms = began
+            process.started_ms = began if process.started_ms is None else min(began, process.started_ms)
         process.events.append(event)
         data = event.get("data")
         self._take(process, event, name, at, data if isinstance(data, dict) else {})
@@ -295,7 +312,8 @@ class Builder:
         child.last_ms = max(child.last_ms, at)
         if name == "process.start":
             child.started_ms = at
-            child.label = facts.command_text(data.get("argv")) or facts.clean(data.get("worker"), 100)
+            child.label = facts.command_text(data.get("argv"), is_short=True) or facts.clean(data.get("worker"), 100)
+            child.command = facts.command_text(data.get("argv"))
             child.method = facts.clean(data.get("method"), 60)
         elif name == "process.exit":
             take_exit(child, at, data)
@@ -363,7 +381,8 @@ def take_session(process: Process, name: str, at: float, data: dict[str, Any], e
     if name == "session.start":
         process.facts = data
         process.pid, process.ppid = facts.whole(data.get("pid")), facts.whole(data.get("ppid"))
-        process.label = process.label or facts.command_text(data.get("argv")) or facts.clean(data.get("program"), 100)
+        process.command = facts.command_text(data.get("argv"))
+        process.label = facts.command_text(data.get("argv"), is_short=True) or facts.clean(data.get("program"), 100)
         process.host = facts.clean(data.get("host"), 100) or None
         process.method = process.method or facts.clean(data.get("start_method"), 60)
         source = event.get("source")
