@@ -13,16 +13,19 @@ unexport PYTHONDONTWRITEBYTECODE MONITOR_ENDPOINT PYTHONPATH
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check wheel bench harm clean
+.PHONY: help demo test test-libraries check wheel bench harm clean
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 demo: .venv/wheel-installed ## watch a small batch job that knows nothing of the monitor
 	@$(BIN)/python examples/demo.py
 
 test: check ## style, types and all tests
 	$(BIN)/python -m pytest --numprocesses 4
+
+test-libraries: .venv/tests-installed ## hooks with the oldest and newest version of each library, on every Python here
+	$(BIN)/python -m pytest --numprocesses 2 -m libraries
 
 check: .venv/tests-installed ## style and types only
 	$(BIN)/ruff check .

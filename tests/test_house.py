@@ -61,7 +61,7 @@ LAYERS = {
     "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
     # Runs in the helper interpreter.
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
-    "hooks": layer("boot", "hooks.wrapping", others=BUILTIN | ANNOTATIONS),
+    "hooks": layer("boot", "hooks.wrapping", "hooks.passing", "hooks.outgoing", others=BUILTIN | ANNOTATIONS),
     # A server in a process of its own.
     "collector": layer("collector", "report", others=ANY_STDLIB | ANNOTATIONS | STARLETTE | {"concurrent.futures"}),
     "report": layer("report", others=ANY_STDLIB | ANNOTATIONS | {"importlib.resources"}),
@@ -108,6 +108,7 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.native", "typing"): "this file pays for httpx anyhow",
     ("monitor_auto.delivery.native", "zlib"): "compresses a batch",
     ("monitor_auto.hooks.wrapping", "wrapt"): "the only file that may",
+    ("monitor_auto.hooks.aiohttp", "_contextvars"): "which call a request belongs to; aiohttp has loaded it",
     ("monitor_auto.collector.serving", "uvicorn"): "the server that runs the collector",
     ("monitor_auto.report.sources", "httpx"): "asks a collector",
     ("monitor_auto.cli.collect", "platformdirs"): "where the collector's database is kept",
@@ -122,6 +123,10 @@ SWALLOWING = {
         "monitor_auto.boot.environments",
         "for_mapping",
     ): "runs the program's own mapping; the real function says the same",
+    (
+        "monitor_auto.hooks.passing",
+        "__new__",
+    ): "the program's own, raised again by C; ours it tells guard itself, without the price of a call",
     ("monitor_auto.boot.recording", "record"): "recording never raises; it tells guard, without the price of a call",
     ("monitor_auto.boot.recording", "make_record"): "the same function: it holds the one above",
     ("monitor_auto.boot.encode", "safe_repr"): "runs the program's __repr__",

@@ -20,6 +20,12 @@ IMPORTLIB = "<frozen importlib._bootstrap>"
 """Frames of code with this file name are cut out of the tracebacks of imports (import.c: remove_importlib_frames, 3.10
 to 3.15)."""
 
+ALSO = {
+    "http.client": ("urllib", "urllib.request"),
+    "urllib3.connectionpool": ("requests",),
+}
+"""By which other names users know an instrumentation: what calls through the module, and what they have installed."""
+
 
 def finder_of(name):
     """Return what finds a target for the import machinery; None for one that nobody wants."""
@@ -38,11 +44,13 @@ def install_late(name):
 
 
 def is_wanted(settings, name):
-    """True unless MONITOR_INSTRUMENT or MONITOR_SKIP says otherwise; the standard library's are part of the endings."""
-    short = name.partition(".")[0].lower()
+    """True unless MONITOR_INSTRUMENT or MONITOR_SKIP says otherwise, which name a module or its package; what shows the
+    endings always is.
+    """
     if name in targets.STDLIB:
         return True
-    return short not in settings.skip and (not settings.instrument or short in settings.instrument)
+    names = {name.lower(), name.partition(".")[0].lower()}.union(ALSO.get(name, ()))
+    return names.isdisjoint(settings.skip) and (not settings.instrument or not names.isdisjoint(settings.instrument))
 
 
 def find(name, path, target):
@@ -94,10 +102,13 @@ def run_hook(name, hook, module):
         owner = cold(short)
         getattr(owner, function)(module)
         return True
-    if not is_way_clear():
+    if name in targets.THIRD_PARTY and not is_way_clear():
         return False
     check_same()
     __import__(owner_name)
+    if name not in targets.THIRD_PARTY:
+        getattr(sys.modules[owner_name], function)(module)
+        return True
     __import__("monitor_auto.hooks.wrapping")
     sys.modules["monitor_auto.hooks.wrapping"].register(name, getattr(sys.modules[owner_name], function))
     return True

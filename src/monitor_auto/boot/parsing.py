@@ -34,6 +34,8 @@ def parse(settings, values):
         settings.sample = cold("sampling").rules_of(values["MONITOR_SAMPLE"], problems)
     settings.relay = values.get("MONITOR_RELAY", "").strip().lower() not in OFF
     settings.propagate = values.get("MONITOR_PROPAGATE", "1").strip().lower() not in ("0", "false")
+    hosts = values.get("MONITOR_PROPAGATE_EXCLUDE", "").lower()
+    settings.propagate_exclude = tuple(glob.strip() for glob in hosts.split(",") if glob.strip())
     include, exclude = values.get("MONITOR_INCLUDE", ""), values.get("MONITOR_EXCLUDE", "")
     if include or exclude:
         settings.choice = cold("choosing").make(include, exclude)

@@ -113,6 +113,16 @@ def leave_out():
     recorder.has_report = True
 
 
+def leaves_out(kind, name):
+    """True when an event is not to be recorded, for who writes it himself: then its number is used up."""
+    if _sampler is None:
+        recorder.record = cold("recording").make_record()
+    if _sampler.is_over or _sampler.draw() < _sampler.rate(kind, name):
+        return False
+    guard.call("sampling", leave_out)
+    return True
+
+
 def install(full):
     """Return what has to stand in the place of `full`, the function that records everything."""
     global _sampler

@@ -31,6 +31,7 @@ def make(values):
     get = values.get
     settings = type(sys.implementation)(
         problems=[], spool_limit_bytes=50 << 20, spool_age_seconds=14 * 86400.0, batch_size=100, propagate=True,
+        propagate_exclude=(),
         redact=(), argv="scrubbed", instrument=(), skip=(), is_from_site_file=False, term_timeout_seconds=0,
         rate_limit=1000.0, rate_block=625, sample=(), choice=None, relay=False,
     )  # fmt: skip

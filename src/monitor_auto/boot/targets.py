@@ -1,6 +1,6 @@
 """Hot: which hook waits for which module, and the finder that waits. Builtin modules only; `arrivals.py` does the rest.
 
-A new library is a line in THIRD_PARTY, a file in `hooks/` and a test file.
+A new library is a line in THIRD_PARTY (in LIBRARY, if it is part of Python), a file in `hooks/` and a test file.
 
 Guarantees:
 - A module that is no target costs one dict look-up. A program that imports no third-party target never loads wrapt.
@@ -24,12 +24,19 @@ STDLIB = {
 """What shows how programs and their children end: always wanted, and patched without wrapt. Of the standard library but
 uvloop, a loop."""
 
+LIBRARY = {
+    "http.client": "monitor_auto.hooks.http_client:install",
+}
+"""What programs call of the standard library: patched without wrapt, if MONITOR_INSTRUMENT and MONITOR_SKIP want it."""
+
 THIRD_PARTY = {
+    "aiohttp": "monitor_auto.hooks.aiohttp:install",
     "httpx": "monitor_auto.hooks.httpx:install",
+    "urllib3.connectionpool": "monitor_auto.hooks.urllib3:install",
     "IPython.core.interactiveshell": "monitor_auto.hooks.ipython:install",
 }
 
-waiting = {**STDLIB, **THIRD_PARTY}
+waiting = {**STDLIB, **LIBRARY, **THIRD_PARTY}
 installed = []
 settings = None
 monotonic = time.monotonic  # the program may replace it

@@ -79,7 +79,10 @@ def look(configuration: Configuration) -> Status:
         backlog=spools.backlogs(spools.existing(settings)),
         accounts=spools.accounts(spools.in_use(settings)),
         troubles=spools.troubles(spools.in_use(settings)),
-        hooks={name: arrivals.is_wanted(settings, name) for name in [*targets.STDLIB, *targets.THIRD_PARTY]},
+        hooks={
+            name: arrivals.is_wanted(settings, name)
+            for name in [*targets.STDLIB, *targets.LIBRARY, *targets.THIRD_PARTY]
+        },
     )
 
 

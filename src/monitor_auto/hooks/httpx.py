@@ -1,19 +1,17 @@
-"""httpx clients: one event `http.client.request` for each request: method, host, path without query, status, duration.
+"""httpx clients: one event for each request on the wire, redirects and authentication each for themselves.
 
-Headers, queries and bodies are never read. Works for every released httpx from 0.24: `Client.send` and
-`AsyncClient.send` have been what all requests pass through since 0.13.
+`_send_single_request` of both clients makes one request, by whatever transport (0.13 to 0.28). The request that the
+program may look at is after the call what it would be without us.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..boot import guard, recorder
-from ..boot.recorder import EVENT
+from . import outgoing, passing
 from .wrapping import Undo, wrap
 
+LIBRARY = "httpx"
 OWN_CLIENT = "_monitor_auto_own"
 """Set on the clients of our own delivery: the monitor does not watch itself."""
 
@@ -21,10 +19,12 @@ _undo: list[Undo] = []
 
 
 def install(module: Any) -> None:
-    """Wrap both clients. Called once, after `import httpx`; a second call does nothing."""
+    """Watch both clients. Called once, after `import httpx`; a second call does nothing."""
     if not _undo:
-        _undo.append(wrap(module.Client, "send", monitored_send))
-        _undo.append(wrap(module.AsyncClient, "send", monitored_async_send))
+        wrapper = passing.around(LIBRARY, before_request, after_request)
+        _undo.append(wrap(module.Client, "_send_single_request", wrapper))
+        wrapper = passing.around_coroutine(LIBRARY, before_request, after_request)
+        _undo.append(wrap(module.AsyncClient, "_send_single_request", wrapper))
 
 
 def uninstall() -> None:
@@ -33,60 +33,35 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def monitored_send(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`Client.send`, timed."""
-    if recorder.session is None or hasattr(client, OWN_CLIENT):
-        return wrapped(*args, **kwargs)
-    started = time.perf_counter()
-    try:
-        response = wrapped(*args, **kwargs)
-    except BaseException as error:
-        guard.call("httpx", on_request, args, kwargs, started, None, error)
-        raise
-    guard.call("httpx", on_request, args, kwargs, started, response, None)
-    return response
-
-
-def monitored_async_send(
-    wrapped: Callable[..., Awaitable[Any]], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Awaitable[Any]:
-    """`AsyncClient.send`, timed from the await to the answer."""
-    if recorder.session is None or hasattr(client, OWN_CLIENT):
-        return wrapped(*args, **kwargs)
-    return _timed(wrapped, args, kwargs)
-
-
-async def _timed(wrapped: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    started = time.perf_counter()
-    try:
-        response = await wrapped(*args, **kwargs)
-    except BaseException as error:
-        guard.call("httpx", on_request, args, kwargs, started, None, error)
-        raise
-    guard.call("httpx", on_request, args, kwargs, started, response, None)
-    return response
-
-
-def on_request(
-    args: tuple[Any, ...], kwargs: dict[str, Any], started: float, response: Any, error: BaseException | None
-) -> None:
-    """Record one request."""
-    request = args[0] if args else kwargs.get("request")
-    if not hasattr(getattr(request, "url", None), "host"):  # the call was wrong, and what it raised says so
-        return
-    facts = describe(request, response, error)
-    facts["duration_ms"] = round((time.perf_counter() - started) * 1000, 3)
-    recorder.record(EVENT, "http.client.request", facts)
-
-
-def describe(request: Any, response: Any, error: BaseException | None) -> dict[str, Any]:
-    """Say what was called, from the request alone: no header, no query, no body."""
+def before_request(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Begin one request: `_send_single_request(request)`."""
+    if hasattr(client, OWN_CLIENT):
+        return None
+    request = args[0] if args else kwargs["request"]
     url = request.url
-    facts: dict[str, Any] = {"library": "httpx", "method": request.method, "host": url.host, "path": url.path}
-    if url.port is not None:
-        facts["port"] = url.port
-    if response is not None:
-        facts["status"] = response.status_code
-    if error is not None:
-        facts["error"] = type(error).__name__
-    return facts
+    address = url.host, url.port or outgoing.PORTS.get(url.scheme)
+    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+    method = request.method
+    begun = outgoing.begin(address[0])
+    return begun, method, address, path, request, add_headers(request, begun[2]) if begun[2] else ()
+
+
+def add_headers(request: Any, headers: outgoing.Headers) -> Any:
+    """Add the headers of the trace, unless the program has given one; return what to take away again."""
+    entries = request.headers._list  # (as given, in lower case, value): 0.18 to 0.28
+    for entry in entries:
+        if entry[1] == b"traceparent":
+            return ()
+    added = [(name, name, value) for name, value in headers]
+    entries += added
+    return added
+
+
+def after_request(state: Any, response: Any, error: BaseException | None) -> None:
+    """Record one request."""
+    begun, method, address, path, request, added = state
+    for entry in added:
+        entries = request.headers._list
+        if entry in entries:
+            entries.remove(entry)
+    outgoing.end(begun, LIBRARY, method, address, path, getattr(response, "status_code", None), error)

@@ -1,0 +1,73 @@
+"""http.client, and so urllib.request and whatever else is built on it: one event a request. Needs no wrapt.
+
+A request is begun by `endheaders`, which every way of sending one ends with, and over with `getresponse`. Connections
+of urllib3 are left to its own hook, which also sees how they are made.
+"""
+
+from . import outgoing, passing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LIBRARY = "http.client"
+BEGUN = "_monitor_auto_begun"
+"""What a connection carries while its answer is awaited."""
+
+_undo: "list[passing.Undo]" = []
+_foreign: "dict[type, bool]" = {}
+"""Which classes of connections are urllib3's."""
+
+
+def install(module: "Any") -> None:
+    """Watch every HTTPConnection. Called after `import http.client`; a second call does nothing."""
+    kind = getattr(module, "HTTPConnection", None)
+    if not _undo and isinstance(kind, type) and {"endheaders", "getresponse"} <= set(vars(kind)):
+        _undo.append(passing.replace_method(kind, "endheaders", LIBRARY, before_sending, after_sending))
+        _undo.append(passing.replace_method(kind, "getresponse", LIBRARY, before_answer, after_answer))
+
+
+def uninstall() -> None:
+    """Put the originals back where nobody has put something on top."""
+    while _undo:
+        _undo.pop()()
+
+
+def before_sending(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
+    """Begin a request: its line and its headers wait in the connection's buffer."""
+    kind = type(connection)
+    if kind not in _foreign:
+        _foreign[kind] = any(base.__module__.partition(".")[0] == "urllib3" for base in kind.__mro__)
+    lines = connection._buffer
+    if _foreign[kind] or not lines:
+        return None
+    method = connection._method
+    target = lines[0].decode("latin-1")[len(method) + 1 :].rpartition(" ")[0]
+    host, port = connection._tunnel_host or connection.host, connection.port
+    address, path = outgoing.where(target, host, connection._tunnel_port if connection._tunnel_host else port)
+    begun = outgoing.begin(address[0])
+    outgoing.add_to_buffer(lines, begun[2])
+    state = vars(connection)[BEGUN] = begun, method, address, path
+    return connection, state
+
+
+def after_sending(state: "Any", result: "Any", error: "BaseException | None") -> None:
+    """Record a request that could not be sent."""
+    connection, request = state
+    if error is not None and vars(connection).pop(BEGUN, None) is request:
+        record(request, None, error)
+
+
+def before_answer(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
+    """Take the request whose answer is asked for."""
+    return vars(connection).pop(BEGUN, None)
+
+
+def after_answer(request: "Any", response: "Any", error: "BaseException | None") -> None:
+    """Record a request that was answered, or was not."""
+    record(request, getattr(response, "status", None), error)
+
+
+def record(request: "Any", status: "Any", error: "BaseException | None") -> None:
+    begun, method, address, path = request
+    outgoing.end(begun, LIBRARY, method, address, path, status, error)

@@ -1,0 +1,235 @@
+"""Calls and awaits of a library that pass through us and leave no trace: what they raise has no frame of ours in its
+traceback. For hooks; loads nothing, so that those of the standard library cost no import.
+
+A watch is `(part, begin, end)`: `begin(instance, args, kwargs)` is called before, and returns what `end(state, result,
+error)` gets afterwards; None: this call is not watched. Both run shielded, under the name of the part.
+
+Guarantees: the real function is called exactly once, outside every shield, with exactly the program's arguments; a
+coroutine function is watched from the first step of its coroutine to the last, in the context that it runs in.
+"""
+
+from ..boot import guard, patches, recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    Begin: TypeAlias = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+    End: TypeAlias = Callable[[Any, Any, BaseException | None], None]
+    Watch: TypeAlias = tuple[str, Begin, End]
+    Undo: TypeAlias = Callable[[], None]
+
+OURS = (__package__, patches.__package__)
+bind: "Any" = patches.bind
+
+
+class Passing:
+    """Called like a function, as a class: C calls `__new__`, then `__init__` of what it has returned.
+
+    A result is no Passing, so C takes it for the result of all and is done. An exception is caught, and a Passing is
+    returned that holds it: looking up `__init__` raises it again, all in C, so that the next frame on the traceback is
+    that of who has called. (typeobject.c: type_call, slot_tp_init, slot_tp_iternext; genobject.c: a generator that has
+    come to its end raises what it is told to without a frame; 3.10 to 3.15.)
+    """
+
+    __slots__ = ("__next__",)
+    __init__: "Any" = property(next)
+
+
+def _end() -> "Any":
+    yield
+
+
+_ended = _end()
+_ended.close()
+
+
+def failed(cls: "type[Passing]", error: BaseException) -> "Passing":
+    """Return what raises this error, without our frames, when C looks for its `__init__`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") in OURS:
+        trace = trace.tb_next
+    error.__traceback__ = trace
+    made: Any = object.__new__(cls)
+    made.__next__ = bind(_ended.throw, error)
+    return made  # type: ignore[no-any-return]
+
+
+class Around(Passing):
+    """What wrapt calls for a function: `Around(watch, wrapped, instance, args, kwargs)`."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls, watch: "Watch", wrapped: "Any", instance: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    ) -> "Any":
+        part, begin, end = watch
+        try:
+            state = None
+            if recorder.session is not None:
+                try:
+                    state = begin(instance, args, kwargs)
+                except Exception as error:  # a bug of ours, or an object of the program that answers with an error
+                    guard.note(part, error)
+            if state is None:
+                return wrapped(*args, **kwargs)
+            try:
+                result = wrapped(*args, **kwargs)
+            except BaseException as error:
+                guard.call(part, end, state, None, error)
+                raise
+            try:
+                end(state, result, None)
+            except Exception as error:  # the same
+                guard.note(part, error)
+            return result
+        except BaseException as error:  # the program's own: C raises it again, behind our frames
+            return failed(cls, error)
+
+
+class AroundMethod(Passing):
+    """What a Method is called as: `AroundMethod((watch, real), instance, *args, **kwargs)`."""
+
+    __slots__ = ()
+
+    def __new__(cls, call: "tuple[Watch, Any]", *args: "Any", **kwargs: "Any") -> "Any":
+        watch, real = call
+        if not args:
+            return Around.__new__(cls, ("", unwatched, unwatched), real, None, args, kwargs)
+        return Around.__new__(cls, watch, bind(real, args[0]), args[0], args[1:], kwargs)
+
+
+def unwatched(*given: "Any") -> None:
+    """Begin nothing."""
+
+
+def around(*watch: "Any") -> "Any":
+    """Return a wrapper for `wrapping.wrap`, around a function: `around(part, begin, end)`."""
+    return bind(Around, watch)
+
+
+def around_coroutine(*watch: "Any") -> "Any":
+    """Return a wrapper for `wrapping.wrap`, around a coroutine function."""
+    return bind(Awaiting, watch)
+
+
+class Awaiting:
+    """The coroutine of a watched coroutine function, each of its steps taken by C: `await` and its kin look these up
+    here. Whatever else it is asked for is the real coroutine's: `cr_frame`, `cr_await`, names.
+    """
+
+    __slots__ = ("__weakref__", "_call", "_real", "_state")
+    _call: "Any"
+    _real: "Any"
+    _state: "Any"
+
+    def __new__(
+        cls, watch: "Watch", wrapped: "Any", instance: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    ) -> "Any":
+        """Return the real coroutine itself where there is nothing to watch."""
+        try:
+            real = wrapped(*args, **kwargs)
+            if recorder.session is None or not hasattr(real, "send"):
+                return real
+            made = object.__new__(cls)
+            made._real, made._state, made._call = real, None, (watch, instance, args, kwargs)
+            return made
+        except BaseException as error:  # the same; a coroutine function raises nothing but for wrong arguments
+            return failed(Around, error)
+
+    def __await__(self) -> "Any":
+        return self
+
+    def __iter__(self) -> "Any":
+        return self
+
+    __next__: "Any" = property(lambda self: bind(Step, (self, "send", (None,))))
+    send: "Any" = property(lambda self: bind(Step, (self, "send")))
+    throw: "Any" = property(lambda self: bind(Step, (self, "throw")))
+    close: "Any" = property(lambda self: bind(Step, (self, "close")))
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._real, name)
+
+
+class Step(Passing):
+    """One step of an Awaiting."""
+
+    __slots__ = ()
+
+    def __new__(cls, step: "tuple[Any, ...]", *given: "Any") -> "Any":
+        try:
+            awaiting, name, *fixed = step
+            return take_step(awaiting, name, fixed[0] if fixed else given)
+        except BaseException as error:  # also StopIteration, which holds the result
+            return failed(cls, error)
+
+
+def take_step(awaiting: "Awaiting", name: str, given: "tuple[Any, ...]") -> "Any":
+    """Let the real coroutine do its step; tell the watch when it was the first one, or the last."""
+    if awaiting._call is not None:
+        (part, begin, end), instance, args, kwargs = awaiting._call
+        awaiting._call = None
+        state = guard.call(part, begin, instance, args, kwargs) if name == "send" else None
+        awaiting._state = None if state is None else (part, end, state)
+    if name == "throw" and len(given) > 1 and isinstance(given[1], BaseException):
+        given = given[1:2]  # Python 3.12 warns of the old form, which `await` itself still uses
+    try:
+        return getattr(awaiting._real, name)(*given)
+    except StopIteration as stop:
+        finish(awaiting, stop.value, None)
+        raise
+    except BaseException as error:
+        finish(awaiting, None, error)
+        raise
+
+
+def finish(awaiting: "Awaiting", result: "Any", error: "BaseException | None") -> None:
+    """Tell the watch the end, once."""
+    state, awaiting._state = awaiting._state, None
+    if state is not None:
+        part, end, begun = state
+        guard.call(part, end, begun, result, error)
+
+
+class Method:
+    """Stands in for a method written in Python and looks like it: type, signature, source, documentation, pickling.
+
+    What is called is looked up in `__call__` by C code, so that no frame of ours is on the stack of what it raises.
+    """
+
+    __slots__ = ("real", "watch")
+    __qualname__: str
+
+    def __getattribute__(self, name: str) -> "Any":
+        if name == "__reduce_ex__":  # pickled, as a function is, by its name
+            return lambda protocol: self.__qualname__
+        return getattr(object.__getattribute__(self, "real"), name)
+
+    def __get__(self, instance: "Any", owner: "Any" = None) -> "Any":
+        return self if instance is None else bind(self, instance)
+
+    def __repr__(self) -> str:
+        return repr(object.__getattribute__(self, "real"))
+
+    @property
+    def __call__(self) -> "Any":
+        real = object.__getattribute__(self, "real")
+        return bind(AroundMethod, (object.__getattribute__(self, "watch"), real)) if recorder.session else real
+
+
+def replace_method(owner: "Any", name: str, *watch: "Any") -> "Undo":
+    """Have calls of a class's own method watched, without wrapt; return what undoes it, if ours is still in place."""
+    real = vars(owner)[name]
+    method = object.__new__(Method)
+    object.__setattr__(method, "real", real)
+    object.__setattr__(method, "watch", watch)
+    patches.replace(owner, name, method)
+
+    def undo() -> None:
+        if vars(owner).get(name) is method:
+            setattr(owner, name, real)
+        patches.replaced[:] = [patch for patch in patches.replaced if patch[3] is not method]
+
+    return undo

@@ -1,0 +1,86 @@
+"""urllib3, and so requests: one event for each request on the wire, redirects and retries each for themselves.
+
+`HTTPConnectionPool._make_request` makes one attempt, connecting included; everything passes through it (1.26 to 2.8).
+The trace goes into the connection's buffer, so that no mapping of headers is copied or changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..boot import guard
+from . import outgoing, passing
+from .wrapping import Undo, wrap
+
+LIBRARY = "urllib3"
+
+_undo: list[Undo] = []
+
+
+class Sending:
+    """Stands for a connection's `endheaders` until that is called: then all headers are there, and none is sent."""
+
+    __slots__ = ("connection", "headers")
+
+    def __init__(self, connection: Any, headers: outgoing.Headers) -> None:
+        self.connection, self.headers = connection, headers
+
+    @property
+    def __call__(self) -> Any:
+        vars(self.connection).pop("endheaders", None)
+        guard.call(LIBRARY, outgoing.add_to_buffer, self.connection._buffer, self.headers)
+        return self.connection.endheaders  # called by C: no frame of ours is in the way of what it raises
+
+
+def install(module: Any) -> None:
+    """Watch every pool. Called once, after `import urllib3.connectionpool`; a second call does nothing."""
+    if not _undo:
+        wrapper = passing.around(LIBRARY, before_request, after_request)
+        _undo.append(wrap(module.HTTPConnectionPool, "_make_request", wrapper))
+        wrapper = passing.around(LIBRARY, before_tunnel, after_tunnel)
+        _undo.append(wrap(module.HTTPSConnectionPool, "_prepare_proxy", wrapper))
+
+
+def uninstall() -> None:
+    """Put the originals back where nobody has put something on top."""
+    while _undo:
+        _undo.pop()()
+
+
+def before_request(pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Begin one attempt: `_make_request(connection, method, url, ...)`."""
+    connection = args[0] if args else kwargs.get("conn")
+    method = args[1] if len(args) > 1 else kwargs.get("method")
+    url = args[2] if len(args) > 2 else kwargs.get("url")
+    if not isinstance(method, str) or not isinstance(url, str):
+        return None  # the call is wrong, and what it raises says so
+    address, path = outgoing.where(url, *address_of(pool))
+    begun = outgoing.begin(address[0])
+    if begun[2] and hasattr(connection, "_buffer"):  # not HTTP/2
+        vars(connection)["endheaders"] = Sending(connection, begun[2])
+    return begun, connection, method, address, path
+
+
+def after_request(state: Any, response: Any, error: BaseException | None) -> None:
+    """Record one attempt."""
+    begun, connection, method, address, path = state
+    if error is not None and type(vars(connection).get("endheaders")) is Sending:
+        del vars(connection)["endheaders"]
+    outgoing.end(begun, LIBRARY, method, address, path, getattr(response, "status", None), error)
+
+
+def before_tunnel(pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Begin to have a proxy make a tunnel. It gets no trace: that is for whoever is behind it."""
+    return outgoing.begin(""), address_of(pool)
+
+
+def after_tunnel(state: Any, result: Any, error: BaseException | None) -> None:
+    """Record a tunnel that could not be made; one that was made is part of the request that goes through it."""
+    begun, address = state
+    if error is not None:
+        outgoing.end(begun, LIBRARY, "CONNECT", address, None, None, error)
+
+
+def address_of(pool: Any) -> tuple[str, int | None]:
+    """Return whom the connections of a pool lead to."""
+    return str(pool.host).strip("[]"), pool.port or outgoing.PORTS.get(pool.scheme)
