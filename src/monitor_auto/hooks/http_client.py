@@ -38,8 +38,8 @@ def before_sending(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
     kind = type(connection)
     if kind not in _foreign:
         _foreign[kind] = any(base.__module__.partition(".")[0] == "urllib3" for base in kind.__mro__)
-    lines = connection._buffer
-    if _foreign[kind] or not lines:
+    lines = getattr(connection, "_buffer", None)
+    if _foreign[kind] or not lines:  # the call is wrong, and what it raises says so
         return None
     method = connection._method
     target = lines[0].decode("latin-1")[len(method) + 1 :].rpartition(" ")[0]
@@ -59,13 +59,16 @@ def after_sending(state: "Any", result: "Any", error: "BaseException | None") ->
 
 
 def before_answer(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
-    """Take the request whose answer is asked for."""
-    return vars(connection).pop(BEGUN, None)
+    """Find the request whose answer is asked for."""
+    request = getattr(connection, BEGUN, None)
+    return None if request is None else (connection, request)
 
 
-def after_answer(request: "Any", response: "Any", error: "BaseException | None") -> None:
-    """Record a request that was answered, or was not."""
-    record(request, getattr(response, "status", None), error)
+def after_answer(state: "Any", response: "Any", error: "BaseException | None") -> None:
+    """Record a request that was answered, or was not; one that is asked about too early may still be."""
+    connection, request = state
+    if type(error).__name__ != "ResponseNotReady" and vars(connection).pop(BEGUN, None) is request:
+        record(request, getattr(response, "status", None), error)
 
 
 def record(request: "Any", status: "Any", error: "BaseException | None") -> None:
