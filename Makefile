@@ -41,7 +41,7 @@ harm: .venv/tests-installed ## run CPython's own tests bare and monitored (PYTHO
 	PYTHON='$(PYTHON_COMMAND)' $(BIN)/python tests/harm/run.py
 
 clean: ## remove everything that was made
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Some systems package ensurepip apart; pip can still fill an environment from outside.

@@ -1,6 +1,8 @@
 """The demonstration behind `make demo`: run nightly.py twice, unchanged, and show what the monitor recorded of it.
 
-Needs an interpreter whose environment has monitor_auto. Everything stays on this machine and in a scratch folder.
+Once under `monitor-auto run`, which prints a report and writes report.html into the current folder; once as it is run
+every night, with a collector named in the environment. Needs an interpreter whose environment has monitor_auto. All
+else stays in a scratch folder, and everything on this machine.
 """
 
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 from receiver import Receiver, account
 
 JOB = Path(__file__).with_name("nightly.py")
+PAGE = Path("report.html")
 
 
 def main() -> int:
@@ -20,16 +23,29 @@ def main() -> int:
     receiver.start()
     with tempfile.TemporaryDirectory(prefix="monitor-demo-") as scratch:
         folder = Path(scratch)
-        title("1. A batch job that imports nothing of the monitor")
-        show(receiver, folder)
-        title("2. The same job with a file that it was not written for")
+        title("1. A batch job that imports nothing of the monitor, and a report of it")
+        report(folder)
+        title("2. The same job with a file that it was not written for, and a collector")
         (folder / "orders").mkdir()
         (folder / "orders" / "zürich.csv").write_bytes("käthe,5\n".encode("latin-1"))
         show(receiver, folder, folder / "orders")
         left = list((folder / "spool").glob("*.*.*.jsonl"))
     receiver.stop()
     print(f"{len(receiver.events)} events in {receiver.batches} batches; {len(left)} segments left in the spool.")
-    return 1 if left or not receiver.events else 0
+    return 1 if left or not receiver.events or not PAGE.exists() else 0
+
+
+def report(scratch: Path) -> None:
+    """Run the job under `monitor-auto run`, which shows what happened."""
+    words = ["run", "--html", PAGE.name, "--", "python", f"{JOB.parent.name}/{JOB.name}"]
+    print(f"$ monitor-auto {' '.join(words)}", flush=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    environment = {**os.environ, "PATH": path, "MONITOR_SPOOL_DIR": str(scratch / "runs")}
+    environment.pop("MONITOR_ENDPOINT", None)
+    words[-1] = str(JOB)
+    command = [sys.executable, "-m", "monitor_auto", *words]
+    done = subprocess.run(command, env=environment, stderr=subprocess.STDOUT)
+    print(f"$ echo $?\n{done.returncode}\n\nThe same as a page for a browser: {PAGE.absolute().as_uri()}\n", flush=True)
 
 
 def show(receiver: Receiver, scratch: Path, *arguments: Path) -> None:

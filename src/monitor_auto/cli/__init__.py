@@ -36,6 +36,7 @@ Exit codes: 0 fine, 1 something is wrong or left, 2 wrong call.
 COMMANDS = {
     "run": "run any command with the monitor on",
     "report": "show what was recorded of a run",
+    "tail": "show events as they are recorded",
     "status": "say whether programs are monitored here, and what waits in the spool",
     "doctor": "check everything, and say what to do about what is wrong",
     "collect": "collect events on this machine and show them on a page",

@@ -1,6 +1,7 @@
 """What happened, for people: from events to a tree of processes with their errors, tests and calls.
 
 sources.py  where events are read: a spool, a file of JSON lines, a collector
+following.py  the same, as it grows
 tree.py     the model: a run, its processes, what went wrong; pure
 facts.py    times, names and outcomes as words; pure
 text.py     for a terminal   markdown.py  for a CI job's summary

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 MAX_LABEL = 200
-MAX_PATH = 24
+MAX_PATH = 12
 """A longer one hides in a label what matters."""
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 

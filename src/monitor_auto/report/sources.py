@@ -54,16 +54,18 @@ def of_collector(base: str, run: str | None, token: str | None) -> Iterator[dict
     """Yield the events of a collector of ours: of one run, by the id of any of its sessions, or of the latest runs.
     Raises Unreadable.
     """
+    with collector(base, token) as client:
+        keys = [run] if run and len(run) == 36 else keys_of(client, run)
+        for key in keys:
+            yield from asked(client, f"/v1/runs/{key}")["events"]
+
+
+def collector(base: str, token: str | None) -> Any:
+    """Return a client for a collector of ours, by the address of its page or of its endpoint."""
     import httpx
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with httpx.Client(base_url=base.removesuffix("/v1/events").rstrip("/"), headers=headers, timeout=30) as client:
-        try:
-            keys = [run] if run and len(run) == 36 else keys_of(client, run)
-            for key in keys:
-                yield from asked(client, f"/v1/runs/{key}")["events"]
-        except httpx.HTTPError as error:
-            raise Unreadable(f"{base} cannot be reached: {error}. Is `monitor-auto collect` running?") from None
+    return httpx.Client(base_url=base.removesuffix("/v1/events").rstrip("/"), headers=headers, timeout=30)
 
 
 def keys_of(client: Any, beginning: str | None) -> list[str]:
@@ -74,9 +76,18 @@ def keys_of(client: Any, beginning: str | None) -> list[str]:
 
 def asked(client: Any, path: str) -> Any:
     """Return what a collector answers. Raises Unreadable where that is no success."""
-    answer = client.get(path)
+    import httpx
+
+    try:
+        answer = client.get(path)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        address = client.base_url
+        raise Unreadable(f"{address} cannot be reached: {error}. Is `monitor-auto collect` running?") from None
     if answer.status_code == 401:
         raise Unreadable("The collector wants a token: set MONITOR_COLLECT_TOKEN.")
     if answer.status_code != 200 or "json" not in answer.headers.get("content-type", ""):
         raise Unreadable(f"{answer.url} answered {answer.status_code}: that is no collector of `monitor-auto collect`.")
-    return answer.json()
+    try:
+        return answer.json()
+    except ValueError:
+        raise Unreadable(f"{answer.url} answered with what is no JSON.") from None

@@ -7,8 +7,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from .facts import clean, counted, duration_text, fitted, joined, width
+from .facts import (
+    clean,
+    command_text,
+    counted,
+    duration_text,
+    fitted,
+    joined,
+    milliseconds,
+    number,
+    signal_name,
+    width,
+)
 from .tree import Group, Process, Run
 
 COLOURS = {"ok": "32", "failed": "31", "killed": "31", "lost": "35", "open": "33", "dim": "2", "bold": "1"}
@@ -69,6 +81,32 @@ def listing(runs: list[Run], paper: Paper) -> str:
     return "\n".join(lines) + "\n"
 
 
+def event_line(event: dict[str, Any], paper: Paper) -> str:
+    """Return an event on one line: when, who, what."""
+    data, source = (value if isinstance(value, dict) else {} for value in (event.get("data"), event.get("source")))
+    name = clean(event.get("name"), 200)
+    is_bad = event.get("type") == "error" or name == "session.lost" or data.get("signal") or data.get("exit_code")
+    at = milliseconds(event.get("timestamp"))
+    moment = time.strftime("%H:%M:%S", time.localtime(at / 1000)) + f".{int(at % 1000):03d}" if at else "--:--:--.---"
+    who = fitted(clean(source.get("app"), 100) or "?", 20)
+    told = f"{name:20}  {said(name, data)}".rstrip()
+    begin = f"{moment}  {who:20}  "
+    return paper.ink(begin, "dim") + paper.ink(fitted(told, paper.columns - width(begin)), "failed" if is_bad else "ok")
+
+
+def said(name: str, data: dict[str, Any]) -> str:
+    """Return what matters most of an event's data."""
+    if name in ("session.start", "process.start"):
+        return command_text(data.get("argv")) or clean(data.get("program"), 100)
+    if "message" in data:
+        return joined([clean(data["message"], 300), clean(data.get("location"), 400).rpartition("/")[2]])
+    if name in ("session.end", "process.exit"):
+        code = data.get("exit_code")
+        how = signal_name(data.get("signal")) or (f"exit {clean(code)}" if code is not None else "")
+        return joined([clean(data.get("reason"), 60), how, duration_text(number(data.get("duration_ms")))])
+    return "  ".join(f"{clean(key, 60)}={clean(value, 100)}" for key, value in list(data.items())[:8])
+
+
 def summary(run: Run, paper: Paper) -> str:
     """Return the line that says it all."""
     root = run.roots[0] if run.roots else Process()
@@ -80,7 +118,7 @@ def summary(run: Run, paper: Paper) -> str:
         ]
     )
     verdict = VERDICTS[run.outcome]
-    label = fitted(root.label, max(10, paper.columns - len(verdict) - len(told) - 6))
+    label = fitted(root.label, max(10, paper.columns - len(verdict) - width(told) - 3))
     rest = fitted(told, paper.columns - width(label) - len(verdict) - 3)
     return f"{paper.heading(label)} {paper.ink(verdict, run.outcome)}: {rest}"
 
@@ -104,12 +142,14 @@ def troubles(run: Run) -> str:
 def tree(run: Run, paper: Paper) -> list[str]:
     """Return the tree of processes: what each is, how it ended, how long it took."""
     rows = list(tree_rows(run))
+    most = max((width(guide) + width(noted(process, 1000)) for guide, process in rows), default=0)
+    room = min(most, paper.columns - RESULT_COLUMNS - TIME_COLUMNS - 4)
     shown = selected([process for _, process in rows])
     lines, left_out = [], 0
     for guide, process in rows:
         if id(process) in shown:
             lines += skipped(left_out, paper)
-            lines.append(tree_line(guide, process, paper))
+            lines.append(tree_line(guide, process, room, paper))
             left_out = 0
         else:
             left_out += 1
@@ -141,21 +181,21 @@ def tree_rows(run: Run) -> list[tuple[str, Process]]:
     return rows
 
 
-def tree_line(guide: str, process: Process, paper: Paper) -> str:
-    """Return one line of the tree."""
-    room = paper.columns - RESULT_COLUMNS - TIME_COLUMNS - 4
-    guide = guide if len(guide) <= room - 12 else "… " + guide[-(room - 14) :]
-    label = fitted(noted(process), room - len(guide))
+def tree_line(guide: str, process: Process, room: int, paper: Paper) -> str:
+    """Return one line of the tree, whose first column is `room` wide."""
+    guide = guide if len(guide) <= room - 12 or room < 20 else "… " + guide[-(room - 14) :]
+    label = noted(process, room - len(guide))
     gap = " " * max(0, room - len(guide) - width(label))
     result = paper.ink(f"{fitted(process.result, RESULT_COLUMNS):{RESULT_COLUMNS}}", process.outcome)
     return f"  {paper.ink(guide, 'dim')}{label}{gap}  {result}{duration_text(process.duration_ms):>{TIME_COLUMNS - 1}}"
 
 
-def noted(process: Process) -> str:
-    """Return a process's label with what is odd about it."""
+def noted(process: Process, columns: int) -> str:
+    """Return a process's label with what is odd about it; of the label the end goes first."""
     errors = counted(len(process.errors), "error") if process.errors else ""
     notes = joined([errors, "" if process.waited else "not waited for"])
-    return f"{process.label}  ({notes})" if notes else process.label
+    note = f"  ({notes})" if notes else ""
+    return fitted(fitted(process.label, max(columns - width(note), 8)) + note, columns)
 
 
 def errors(run: Run, paper: Paper, has_stacks: bool) -> list[str]:
