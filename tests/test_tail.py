@@ -88,4 +88,4 @@ def test_a_collector_is_followed(children: Children, sandboxes: Sandboxes) -> No
     gone = command(children, "tail", "--from", local.base)
     assert gone.status == 1 and b"cannot be reached" in gone.stderr
     nowhere = command(children, "tail", "--from", str(children.folder / "nowhere"))
-    assert nowhere.status == 1 and b"is no folder" in nowhere.stderr
+    assert nowhere.status == 1 and b"no address of a collector" in nowhere.stderr
