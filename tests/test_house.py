@@ -61,7 +61,10 @@ LAYERS = {
     "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
     # Runs in the helper interpreter.
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
-    "hooks": layer("boot", "hooks.wrapping", "hooks.passing", "hooks.outgoing", others=BUILTIN | ANNOTATIONS),
+    "hooks": layer(
+        *("boot", "hooks.wrapping", "hooks.passing", "hooks.outgoing", "hooks.serving", "hooks.asgi", "hooks.wsgi"),
+        others=BUILTIN | ANNOTATIONS,
+    ),
     # A server in a process of its own.
     "collector": layer("collector", "report", others=ANY_STDLIB | ANNOTATIONS | STARLETTE | {"concurrent.futures"}),
     "report": layer("report", others=ANY_STDLIB | ANNOTATIONS | {"importlib.resources"}),
@@ -140,6 +143,10 @@ SWALLOWING = {
     ("monitor_auto.delivery.tickets", "__await__"): "throws it into the coroutine that it is meant for",
     ("monitor_auto.delivery.rehearsal", "cancel"): "the end of what its loop has left behind",
     ("monitor_auto.delivery.rehearsal", "quiet"): "a request to nobody may fail in any way",
+    ("monitor_auto.hooks.passing", "call_coroutine_function"): "the same",
+    ("monitor_auto.hooks.passing", "call_function"): "the same",
+    ("monitor_auto.hooks.passing", "call_method"): "the same",
+    ("monitor_auto.hooks.passing", "step_on"): "the same",
     ("monitor_auto.api", "_seconds"): "runs the program's __float__",
     ("monitor_auto.boot.errors", "message"): "runs the program's __str__",
 }

@@ -14,14 +14,15 @@ from . import guard, recorder, stdlib
 
 variable = None
 """A ContextVar, once there has been a span. It holds the current one: (trace id, span id, member of events inside it,
-member of its own event, trace flags); None: there is none."""
+member of its own event, trace flags, the request that it is part of); None: there is none."""
 
 _write = None
 
 
-def enter(remote=None):
+def enter(remote=None, request=None):
     """Begin a span below the current one, or below `remote`, a (trace id, span id, flags) that came with a request
-    (`inherited.context_of` reads it). Returns (span, token), both for `leave`.
+    (`inherited.context_of` reads it). `request` is what `request()` answers inside it; None: what it has answered
+    before. Returns (span, token), both for `leave`.
     """
     if variable is None:
         install()
@@ -31,7 +32,10 @@ def enter(remote=None):
         trace, parent, flags = current() or ("0" * 32, "0" * 16, "00")
     own = os.urandom(8).hex()
     inside = ',"span":{"trace_id":"' + trace + '","span_id":"' + own + '"'
-    span = (trace, own, inside + "}", inside + ',"parent_span_id":"' + parent + '"}', flags)
+    outer = variable.get()
+    if request is None and outer is not None:
+        request = outer[5]
+    span = (trace, own, inside + "}", inside + ',"parent_span_id":"' + parent + '"}', flags, request)
     return span, variable.set(span)
 
 
@@ -46,11 +50,26 @@ def leave(span, token):
 
 def record(kind, name, facts, span):
     """Record the event that a span itself is. Returns its id, or None where nothing was recorded."""
-    token = variable.set((span[0], span[1], span[3], span[3], span[4]))
+    token = variable.set((span[0], span[1], span[3], span[3], span[4], span[5]))
     try:
         return recorder.record(kind, name, facts)
     finally:
         variable.reset(token)
+
+
+def record_within(span, call, *args):
+    """Call what records something that belongs to a span that is not the current one here, or not any more."""
+    token = variable.set(span)
+    try:
+        return call(*args)
+    finally:
+        variable.reset(token)
+
+
+def request():
+    """Return what was given to `enter` for the request that is being served here, or None."""
+    span = None if variable is None else variable.get()
+    return None if span is None else span[5]
 
 
 def current():

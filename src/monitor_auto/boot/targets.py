@@ -26,6 +26,7 @@ uvloop, a loop."""
 
 LIBRARY = {
     "http.client": "monitor_auto.hooks.http_client:install",
+    "wsgiref.handlers": "monitor_auto.hooks.wsgiref:install",
 }
 """What programs call of the standard library: patched without wrapt, if MONITOR_INSTRUMENT and MONITOR_SKIP want it."""
 
@@ -34,6 +35,22 @@ THIRD_PARTY = {
     "httpx": "monitor_auto.hooks.httpx:install",
     "urllib3.connectionpool": "monitor_auto.hooks.urllib3:install",
     "IPython.core.interactiveshell": "monitor_auto.hooks.ipython:install",
+    "aiohttp.web_protocol": "monitor_auto.hooks.aiohttp_web:install",
+    "django.core.handlers.asgi": "monitor_auto.hooks.django:install_asgi",
+    "django.core.handlers.base": "monitor_auto.hooks.django:install_base",
+    "django.core.handlers.exception": "monitor_auto.hooks.django:install_exception",
+    "django.core.handlers.wsgi": "monitor_auto.hooks.django:install_wsgi",
+    "fastapi.routing": "monitor_auto.hooks.starlette:install_fastapi",
+    "flask.app": "monitor_auto.hooks.flask:install",
+    "gunicorn.http.wsgi": "monitor_auto.hooks.gunicorn:install_create",
+    "gunicorn.workers.base_async": "monitor_auto.hooks.gunicorn:install_worker",
+    "gunicorn.workers.gasgi": "monitor_auto.hooks.gunicorn:install_asgi",
+    "gunicorn.workers.gthread": "monitor_auto.hooks.gunicorn:install_worker",
+    "gunicorn.workers.sync": "monitor_auto.hooks.gunicorn:install_worker",
+    "hypercorn.app_wrappers": "monitor_auto.hooks.hypercorn:install",
+    "starlette.applications": "monitor_auto.hooks.starlette:install",
+    "starlette.routing": "monitor_auto.hooks.starlette:install_routing",
+    "uvicorn.config": "monitor_auto.hooks.uvicorn:install",
 }
 
 waiting = {**STDLIB, **LIBRARY, **THIRD_PARTY}

@@ -104,6 +104,18 @@ def unwatched(*given: "Any") -> None:
     """Begin nothing."""
 
 
+class Call(Passing):
+    """`bind(Call, (function, …))(*args, **kwargs)` calls `function((function, …), args, kwargs)` in the same way."""
+
+    __slots__ = ()
+
+    def __new__(cls, call: "tuple[Any, ...]", /, *args: "Any", **kwargs: "Any") -> "Any":
+        try:
+            return call[0](call, args, kwargs)
+        except BaseException as error:  # the same
+            return failed(cls, error)
+
+
 def around(*watch: "Any") -> "Any":
     """Return a wrapper for `wrapping.wrap`, around a function: `around(part, begin, end)`."""
     return bind(Around, watch)
@@ -111,7 +123,26 @@ def around(*watch: "Any") -> "Any":
 
 def around_coroutine(*watch: "Any") -> "Any":
     """Return a wrapper for `wrapping.wrap`, around a coroutine function."""
-    return bind(Awaiting, watch)
+    return bind(Call, (call_coroutine_function, watch))
+
+
+def call_coroutine_function(call: "Any", given: "Any", more: "Any") -> "Any":
+    """What wrapt calls for a coroutine function: (wrapped, instance, args, kwargs)."""
+    return awaiting(call[1], *given)
+
+
+def awaiting(
+    watch: "Watch", wrapped: "Any", instance: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    """Return the Awaiting of a call; the real coroutine itself where there is nothing to watch. Raises only for wrong
+    arguments.
+    """
+    real = wrapped(*args, **kwargs)
+    if recorder.session is None or not hasattr(real, "send"):
+        return real
+    made: Any = object.__new__(Awaiting)
+    made._real, made._state, made._call = real, None, (watch, instance, args, kwargs)
+    return made
 
 
 class Awaiting:
@@ -123,20 +154,6 @@ class Awaiting:
     _call: "Any"
     _real: "Any"
     _state: "Any"
-
-    def __new__(
-        cls, watch: "Watch", wrapped: "Any", instance: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
-    ) -> "Any":
-        """Return the real coroutine itself where there is nothing to watch."""
-        try:
-            real = wrapped(*args, **kwargs)
-            if recorder.session is None or not hasattr(real, "send"):
-                return real
-            made = object.__new__(cls)
-            made._real, made._state, made._call = real, None, (watch, instance, args, kwargs)
-            return made
-        except BaseException as error:  # the same; a coroutine function raises nothing but for wrong arguments
-            return failed(Around, error)
 
     def __await__(self) -> "Any":
         return self
@@ -160,34 +177,34 @@ class Step(Passing):
 
     def __new__(cls, step: "tuple[Any, ...]", *given: "Any") -> "Any":
         try:
-            awaiting, name, *fixed = step
-            return take_step(awaiting, name, fixed[0] if fixed else given)
+            waiting, name, *fixed = step
+            return take_step(waiting, name, fixed[0] if fixed else given)
         except BaseException as error:  # also StopIteration, which holds the result
             return failed(cls, error)
 
 
-def take_step(awaiting: "Awaiting", name: str, given: "tuple[Any, ...]") -> "Any":
+def take_step(waiting: "Awaiting", name: str, given: "tuple[Any, ...]") -> "Any":
     """Let the real coroutine do its step; tell the watch when it was the first one, or the last."""
-    if awaiting._call is not None:
-        (part, begin, end), instance, args, kwargs = awaiting._call
-        awaiting._call = None
+    if waiting._call is not None:
+        (part, begin, end), instance, args, kwargs = waiting._call
+        waiting._call = None
         state = guard.call(part, begin, instance, args, kwargs) if name == "send" else None
-        awaiting._state = None if state is None else (part, end, state)
+        waiting._state = None if state is None else (part, end, state)
     if name == "throw" and len(given) > 1 and isinstance(given[1], BaseException):
         given = given[1:2]  # Python 3.12 warns of the old form, which `await` itself still uses
     try:
-        return getattr(awaiting._real, name)(*given)
+        return getattr(waiting._real, name)(*given)
     except StopIteration as stop:
-        finish(awaiting, stop.value, None)
+        finish(waiting, stop.value, None)
         raise
     except BaseException as error:
-        finish(awaiting, None, error)
+        finish(waiting, None, error)
         raise
 
 
-def finish(awaiting: "Awaiting", result: "Any", error: "BaseException | None") -> None:
+def finish(waiting: "Awaiting", result: "Any", error: "BaseException | None") -> None:
     """Tell the watch the end, once."""
-    state, awaiting._state = awaiting._state, None
+    state, waiting._state = waiting._state, None
     if state is not None:
         part, end, begun = state
         guard.call(part, end, begun, result, error)

@@ -1,0 +1,61 @@
+"""aiohttp.web: one event a request, from the application's first step to the last byte; a websocket is one, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import passing, serving
+from .wrapping import Undo, wrap
+
+_undo: list[Undo] = []
+
+
+def install(module: Any) -> None:
+    """Watch every server. Called once, after `import aiohttp.web_protocol`; a second call does nothing."""
+    if not _undo:
+        kind = module.RequestHandler
+        _undo.append(wrap(kind, "_handle_request", passing.around_coroutine("aiohttp", begin, end)))
+        _undo.append(wrap(kind, "handle_error", passing.around("aiohttp", on_error, serving.nothing)))
+
+
+def uninstall() -> None:
+    """Put the originals back where nobody has put something on top."""
+    while _undo:
+        _undo.pop()()
+
+
+def begin(handler: Any, args: Any, kwargs: Any) -> Any:
+    """Begin a request."""
+    given = args[0]
+    request = serving.Request("aiohttp", given.method, given.raw_path, given.headers.get("traceparent"))
+    return handler, given, request
+
+
+def end(state: Any, result: Any, error: BaseException | None) -> None:
+    """Record a request, with what has come of it."""
+    handler, given, request = state
+    response: Any = result[0] if isinstance(result, tuple) else None
+    request.status = getattr(response, "status", None)
+    request.route = route_of(given)
+    if hasattr(response, "close_code"):
+        request.facts["protocol"] = "websocket"
+        request.close_code = response.close_code
+    elif getattr(handler, "transport", None) is None and not getattr(response, "_eof_sent", False):
+        request.has_left = True
+    if error is not None and not isinstance(error, ConnectionError):
+        request.fail(error)
+    request.record()
+    request.leave()
+
+
+def route_of(given: Any) -> Any:
+    """Return the pattern of the resource that was found for a request, if there is one."""
+    route = getattr(getattr(given, "_match_info", None), "route", None)
+    return getattr(getattr(route, "resource", None), "canonical", None)
+
+
+def on_error(handler: Any, args: Any, kwargs: Any) -> None:
+    """Note what nothing has caught; not what only is no HTTP."""
+    status = args[1] if len(args) > 1 else kwargs.get("status", 500)
+    if status == 500:
+        serving.note_error(args[2] if len(args) > 2 else kwargs.get("exc"))

@@ -1,0 +1,125 @@
+"""WSGI applications, as frameworks define them: for servers that have no hook of their own (uWSGI, mod_wsgi, waitress).
+
+What a hook of the server has seen already is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..boot import guard, recorder
+from . import passing, serving
+
+ITERATED = ("django.", "flask.", "werkzeug.")
+"""Whose results are iterated by every server as they are. Of any other object (what a server's own `wsgi.file_wrapper`
+has made, for one) the server may ask more."""
+MARKS = {"uwsgi.version": "uwsgi", "mod_wsgi.version": "mod_wsgi"}
+
+
+def watched() -> Any:
+    """Return a wrapper for `wrapping.wrap`, around a method that is called as an application is."""
+    return passing.bind(passing.Call, (call_application,))
+
+
+def call_application(call: Any, given: Any, more: Any) -> Any:
+    """What wrapt calls: (wrapped, instance, args, kwargs)."""
+    wrapped, _, args, kwargs = given
+    is_ours = recorder.session is not None and len(args) == 2 and not kwargs and type(args[0]) is dict
+    request = guard.call("wsgi", begin, args[0]) if is_ours else None
+    return wrapped(*args, **kwargs) if request is None else serve(wrapped, request, *args)
+
+
+def begin(environ: dict[str, Any]) -> serving.Request | None:
+    """Begin a request; None where a hook of the server has."""
+    if serving.is_seen():
+        return None
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return serving.Request(server_of(environ), environ.get("REQUEST_METHOD"), path, environ.get("HTTP_TRACEPARENT"))
+
+
+def server_of(environ: dict[str, Any]) -> str:
+    """Return the name of the server that has made an environ."""
+    for mark, name in MARKS.items():
+        if mark in environ:
+            return name
+    name = str(environ.get("SERVER_SOFTWARE", "")).partition("/")[0].strip().lower()
+    return name[:40] or "wsgi"
+
+
+def serve(app: Any, request: serving.Request, environ: Any, start_response: Any) -> Any:
+    """Call the application, and watch what it returns where that is still to be sent."""
+    try:
+        result = app(environ, passing.bind(passing.Call, (call_start_response, request, start_response)))
+    except BaseException as error:
+        guard.call("wsgi", end, request, error)
+        raise
+    request.has_returned = True
+    module = getattr(type(result), "__module__", None)
+    if type(module) is str and (module + ".").startswith(ITERATED) and hasattr(type(result), "__iter__"):
+        return Pieces(request, result)
+    guard.call("wsgi", end, request, None)
+    return result
+
+
+def call_start_response(call: Any, args: Any, kwargs: Any) -> Any:
+    """What the application calls."""
+    _, request, real = call
+    result = real(*args, **kwargs)
+    request.status = guard.call("wsgi", serving.status_of, args[0] if args else kwargs.get("status"))
+    return result
+
+
+def end(request: serving.Request, error: BaseException | None) -> None:
+    """Record a request, once its last byte is on its way or the application has failed."""
+    if not request.is_over:
+        if error is not None:
+            request.fail(error)
+            request.status = request.status or 500
+        request.record()
+        request.leave()
+
+
+class Pieces:
+    """What an application has returned, piece by piece; each step is taken by C, without a frame of ours."""
+
+    def __init__(self, request: serving.Request, result: Any) -> None:
+        self._request = request
+        self._result = result
+        self._next: Any = None
+
+    def __iter__(self) -> Any:
+        return self
+
+    __next__: Any = property(lambda self: passing.bind(passing.Call, (next_piece, self)))
+    close: Any = property(lambda self: passing.bind(passing.Call, (close_pieces, self)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._result, name)
+
+
+def next_piece(call: Any, args: Any, kwargs: Any) -> Any:
+    """Take the next piece; the request is over with the last one, or where there is an error instead."""
+    pieces = call[1]
+    try:
+        if pieces._next is None:
+            pieces._next = iter(pieces._result).__next__
+        return pieces._next()
+    except StopIteration:
+        guard.call("wsgi", pieces._request.answer)
+        raise
+    except BaseException as error:
+        guard.call("wsgi", end, pieces._request, error)
+        raise
+
+
+def close_pieces(call: Any, args: Any, kwargs: Any) -> Any:
+    """Close what the application has returned: a server does that in any case."""
+    pieces = call[1]
+    try:
+        close = getattr(pieces._result, "close", None)
+        result = close() if close is not None else None
+    except BaseException as error:
+        guard.call("wsgi", end, pieces._request, error)
+        raise
+    guard.call("wsgi", end, pieces._request, None)
+    return result

@@ -1,0 +1,99 @@
+"""wsgiref, and so `make_server`, Django's `runserver` and CGI scripts: one event a request. Needs no wrapt.
+
+`BaseHandler.run` is the whole of a request: it calls the application, sends what that returns, and catches what it
+raises. What it has caught we see when it looks up `handle_error`; the status, which it forgets at its end, when it is
+set.
+"""
+
+import sys
+
+from ..boot import guard, patches, recorder, spreading
+from . import passing, serving
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+REQUEST = "_monitor_auto_request"
+"""What a handler carries while it serves one."""
+
+_undo: "list[passing.Undo]" = []
+
+
+def install(module: "Any") -> None:
+    """Watch every handler. Called after `import wsgiref.handlers`; a second call does nothing."""
+    kind = getattr(module, "BaseHandler", None)
+    if not _undo and isinstance(kind, type) and {"run", "handle_error", "status"} <= set(vars(kind)):
+        _undo.append(passing.replace_method(kind, "run", "wsgiref", begin, end))
+        noticed = spreading.Noticed(vars(kind)["handle_error"], on_error)
+        _undo.append(replace(kind, "handle_error", noticed, vars(kind)["handle_error"]))
+        _undo.append(replace(kind, "status", property(get_status, set_status), vars(kind)["status"]))
+
+
+def uninstall() -> None:
+    """Put the originals back where nobody has put something on top."""
+    while _undo:
+        _undo.pop()()
+
+
+def replace(kind: "Any", name: str, ours: "Any", real: "Any") -> "passing.Undo":
+    """Put a descriptor of ours into the class; return what undoes it."""
+    setattr(kind, name, ours)
+    patches.replaced.append((kind, name, real, ours))
+
+    def undo() -> None:
+        if vars(kind).get(name) is ours:
+            setattr(kind, name, real)
+        patches.replaced[:] = [patch for patch in patches.replaced if patch[3] is not ours]
+
+    return undo
+
+
+def begin(handler: "Any", args: "Any", kwargs: "Any") -> "Any":
+    """Begin a request: what is known of it lies in what its environment will be made of."""
+    known = getattr(handler, "base_env", None) or handler.os_environ
+    path = known.get("SCRIPT_NAME", "") + known.get("PATH_INFO", "")
+    request = serving.Request("wsgiref", known.get("REQUEST_METHOD"), path, known.get("HTTP_TRACEPARENT"))
+    vars(handler)[REQUEST] = request
+    return handler, request
+
+
+def end(state: "Any", result: "Any", error: "BaseException | None") -> None:
+    """Record a request. A handler that has come to its end has forgotten its environment; one whose client has hung up
+    has not.
+    """
+    handler, request = state
+    vars(handler).pop(REQUEST, None)
+    if error is not None:
+        request.fail(error)
+    elif request.error is None and handler.environ is not None:
+        request.has_left = True
+    request.record()
+    request.leave()
+
+
+def on_error(handler: "Any") -> None:
+    """Record what the handler has caught: it is about to make an answer of it."""
+    request = vars(handler).get(REQUEST)
+    error = sys.exc_info()[1]
+    if request is not None and error is not None:
+        request.fail(error)
+
+
+def get_status(handler: "Any") -> "Any":
+    """Return the status, which is None as long as there is none."""
+    return vars(handler).get("status")
+
+
+def set_status(handler: "Any", status: "Any") -> None:
+    """Keep the status where it is without us, and know it."""
+    vars(handler)["status"] = status
+    if status is not None and recorder.session is not None:
+        guard.call("wsgiref", on_status, handler, status)
+
+
+def on_status(handler: "Any", status: "Any") -> None:
+    """Note the status that is about to be sent."""
+    request = vars(handler).get(REQUEST)
+    if request is not None:
+        request.status = serving.status_of(status)

@@ -1,0 +1,254 @@
+"""Programs that serve HTTP, run bare and monitored under real servers, and what they have answered to raw requests."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+from support.children import Children, Run
+from support.network import free_port, wait_until_open
+from support.sandbox import Sandbox
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
+
+WSGI = """
+import sys
+from monitor_auto import Monitor
+
+
+class Closing:
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def __iter__(self):
+        return iter(self.pieces)
+
+    def close(self):
+        print("closed", file=sys.stderr, flush=True)
+
+
+def late():
+    yield b"first"
+    raise LookupError("too late")
+
+
+def told():
+    try:
+        Monitor.event("in.request", {"step": 1})
+        yield b"told"
+    finally:
+        Monitor.event("in.close")
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/error":
+        raise ValueError("not caught")
+    if path == "/silent":
+        return [b"x"]
+    headers = [("Content-Type", "text/plain")]
+    if path == "/bad":
+        return start_response("hello", headers)
+    write = start_response("404 Not Found" if path == "/missing" else "200 OK", headers)
+    if path == "/generator":
+        return Closing(str(number).encode() for number in range(3))
+    if path == "/late":
+        return late()
+    if path == "/told":
+        return told()
+    if path == "/file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+    if path == "/write":
+        write(b"written ")
+        return [b"and returned"]
+    return [path.encode(), b" ", environ["QUERY_STRING"].encode(), b" ", environ["REQUEST_METHOD"].encode()]
+"""
+
+ASGI = """
+import asyncio
+from monitor_auto import Monitor
+
+
+async def respond(send, *pieces, status=200):
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    if scope["type"] == "websocket":
+        return await talk(scope, receive, send)
+    path = scope["path"]
+    await receive()
+    if path == "/error":
+        raise ValueError("not caught")
+    if path == "/silent":
+        return
+    if path == "/late":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        raise LookupError("too late")
+    if path == "/stream":
+        return await respond(send, b"one", b"two", b"three")
+    if path == "/told":
+        Monitor.event("in.request", {"step": 1})
+        await asyncio.get_running_loop().run_in_executor(None, Monitor.event, "in.thread")
+        return await respond(send, b"told")
+    if path == "/background":
+        await respond(send, b"sent", status=202)
+        Monitor.event("in.background")
+        raise KeyError("in the background")
+    if path == "/misuse":
+        await send({"type": "http.response.body", "body": b"without a start"})
+    if path == "/wrong":
+        await send()
+    await respond(send, path.encode(), scope["query_string"], status=404 if path == "/missing" else 200)
+
+
+async def talk(scope, receive, send):
+    await receive()
+    if scope["path"] == "/ws/refused":
+        return await send({"type": "websocket.close", "code": 1000})
+    await send({"type": "websocket.accept"})
+    if scope["path"] == "/ws/error":
+        raise ValueError("not caught in a websocket")
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        Monitor.event("in.websocket")
+        await send({"type": "websocket.send", "text": message["text"].upper()})
+        if message["text"] == "close":
+            return await send({"type": "websocket.close", "code": 4000})
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server has answered, in order, and what it left behind."""
+
+    answers: list[bytes]
+    run: Run
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The data of the recorded requests, without their durations, which are checked here."""
+        found = [dict(event["data"]) for event in self.run.named("http.server.request")]
+        for facts in found:
+            assert isinstance(facts.pop("duration_ms"), float)
+        return found
+
+    def span_of(self, name: str) -> dict[str, str]:
+        """Return the span of the one event of a name."""
+        (event,) = self.run.named(name)
+        return dict(event.get("span", {}))
+
+    def request(self, path: str) -> dict[str, Any]:
+        """Return the one recorded request of a path, the whole event."""
+        (event,) = [event for event in self.run.named("http.server.request") if event["data"]["path"] == path]
+        return event
+
+
+def get(target: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """Return a request as bytes; the connection ends with it."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: localhost", "Connection: close", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def ask(port: int, request: bytes) -> bytes:
+    """Send one request and return all that comes back, the date left out."""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.sendall(request)
+        answer = b""
+        while True:
+            try:
+                data = connection.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return re.sub(rb"(?i)date: [^\r]*", b"date: now", answer)
+            answer += data
+
+
+def hang_up(port: int, request: bytes, count: int) -> bytes:
+    """Send a request, read so many bytes and be gone, without a goodbye."""
+    connection = socket.create_connection(("127.0.0.1", port), 60)
+    connection.sendall(request)
+    answer = b""
+    while len(answer) < count:
+        answer += connection.recv(count - len(answer))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.close()
+    return answer
+
+
+def serve(
+    children: Children,
+    words: Sequence[str],
+    requests: Sequence[Any],
+    *,
+    python: Sandbox,
+    files: Mapping[str, str],
+    bare: bool = False,
+    stop: signal.Signals | None = signal.SIGTERM,
+    **how: Any,
+) -> Served:
+    """Run a server (`{port}` in its words is a free one), make the requests, one after the other, and stop it. A
+    request that is no bytes is a function that is called with the port. Without `stop` the program ends by itself.
+    """
+    folder = children.folder / "application"
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    port = free_port()
+    child = children.start([word.format(port=port) for word in words], python=python, cwd=folder, bare=bare, **how)
+    wait_until_open(port, child.process, Path(os.devnull))
+    answers = [ask(port, request) if isinstance(request, bytes) else request(port) for request in requests]
+    if stop is not None:
+        child.process.send_signal(stop)
+    return Served([answer.replace(str(port).encode(), b"PORT") for answer in answers], child.finish())
+
+
+def serve_twice(children: Children, words: Sequence[str], requests: Sequence[Any], **how: Any) -> Served:
+    """Serve bare, then monitored: every byte of every answer, the status and what is logged must be the same."""
+    bare = serve(children, words, requests, bare=True, **how)
+    monitored = serve(children, words, requests, **how)
+    assert monitored.answers == bare.answers
+    before, after = seen(bare.run), seen(monitored.run)
+    assert after == before, "\n".join(unified_diff(before.splitlines(), after.splitlines(), "bare", "monitored"))
+    return monitored
+
+
+MASKS = (
+    (r"0x[0-9a-f]{8,}", "0x…"),
+    (r"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[^\]\s]*( [+-]\d{4})?\]?", "TIME"),
+    (r"\[\d\d/\w{3}/\d{4}[^\]]*\]", "TIME"),
+    (r".*Control socket.*\n", ""),
+    (r"\[\d+\]|\(\d+\)|pid:? ?\d+|process \[?\d+\]?", "PID"),
+    (r"127\.0\.0\.1:\d+|localhost:\d+|port \d+", "ADDRESS"),
+)
+
+
+def seen(run: Run) -> str:
+    """Return status, output and log without what differs from run to run."""
+    texts = [str(run.status)]
+    for output in (run.stdout, run.stderr):
+        text = output.decode("utf-8", "backslashreplace")
+        for pattern, mark in MASKS:
+            text = re.sub(pattern, mark, text)
+        texts.append(text)
+    return "\n".join(texts)
