@@ -143,10 +143,6 @@ SWALLOWING = {
     ("monitor_auto.delivery.tickets", "__await__"): "throws it into the coroutine that it is meant for",
     ("monitor_auto.delivery.rehearsal", "cancel"): "the end of what its loop has left behind",
     ("monitor_auto.delivery.rehearsal", "quiet"): "a request to nobody may fail in any way",
-    ("monitor_auto.hooks.passing", "call_coroutine_function"): "the same",
-    ("monitor_auto.hooks.passing", "call_function"): "the same",
-    ("monitor_auto.hooks.passing", "call_method"): "the same",
-    ("monitor_auto.hooks.passing", "step_on"): "the same",
     ("monitor_auto.api", "_seconds"): "runs the program's __float__",
     ("monitor_auto.boot.errors", "message"): "runs the program's __str__",
 }
