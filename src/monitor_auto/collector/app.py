@@ -118,8 +118,20 @@ def routes(server: Server) -> list[Route | Mount]:
         Route("/v1/metrics/{name:path}", bound(metric, server)),
         Route("/v1/tests", asking(reader.tests)),
         Route("/v1/stream", bound(stream, server)),
-        Mount("/static", StaticFiles(directory=PAGES)),
+        Mount("/static", Files(directory=PAGES)),
     ]
+
+
+class Files(StaticFiles):
+    """The page's own files. Browsers ask each time whether they have changed: after an update a module that is still in
+    their cache would meet a newer one.
+    """
+
+    def file_response(self, *args: Any, **named: Any) -> Response:
+        """Return a file, or 304."""
+        answer = super().file_response(*args, **named)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]

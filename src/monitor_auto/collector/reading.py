@@ -118,24 +118,28 @@ class Reader:
         return {"group_by": by, "groups": [with_texts(group, "first", "last") for group in groups]}
 
     def runs(self, asked: dict[str, str]) -> dict[str, Any]:
-        """Return a page of runs (trees of sessions), the newest first."""
-        limit, cursor = limit_of(asked, 50), number_of(asked, "cursor")
-        before = "" if cursor is None else "HAVING started_ms < ?"
+        """Return a page of runs (trees of sessions), the newest first. `q` looks for a program, an app or a host of any
+        session of the run, `outcome` is that of the run.
+        """
+        limit, having, values = limit_of(asked, 50), *runs_wanted(asked)
         with self.connection() as connection:
             rows = connection.execute(
                 f"""SELECT root, min(coalesce(started_ms, last_ms)) AS started_ms, max(last_ms) AS last_ms,
                     count(*) AS sessions, sum(events) AS events, sum(errors) AS errors, sum(lost) AS lost,
                     sum(tests) AS tests, sum(failed_tests) AS failed_tests,
                     sum(ended_ms IS NULL AND lost = 0) AS open
-                FROM sessions GROUP BY root {before} ORDER BY started_ms DESC LIMIT ?""",
-                [*([] if cursor is None else [cursor]), limit + 1],
+                FROM sessions GROUP BY root {having} ORDER BY 2 DESC, root DESC LIMIT ?""",
+                [*values, limit + 1],
             ).fetchall()
             runs = [run_of(connection, row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return {"runs": runs, "next_cursor": str(rows[limit - 1]["started_ms"]) if more else None}
+        last = rows[limit - 1] if len(rows) > limit else None
+        return {"runs": runs, "next_cursor": f"{last['started_ms']}-{last['root']}" if last else None}
 
     def run(self, session: str) -> dict[str, Any] | None:
-        """Return the whole tree that a session belongs to: its sessions, its processes, and the events beside them."""
+        """Return the whole tree that a session belongs to: its sessions, its processes, and the events beside them.
+
+        Of more events than MAX_TREE_EVENTS the errors and the lifecycle come first: without them there is no tree.
+        """
         with self.connection() as connection:
             found = connection.execute("SELECT root FROM sessions WHERE id = ?", (session,)).fetchone()
             root = found["root"] if found else session
@@ -145,14 +149,16 @@ class Reader:
             if not sessions:
                 return None
             events = connection.execute(
-                """SELECT seq, body, received_ms, drift_ms FROM events
-                WHERE session IN (SELECT id FROM sessions WHERE root = ?) ORDER BY at_ms, seq LIMIT ?""",
+                """SELECT seq, at_ms, body, received_ms, drift_ms FROM events
+                WHERE session IN (SELECT id FROM sessions WHERE root = ?)
+                ORDER BY type NOT IN ('error', 'lifecycle'), at_ms, seq LIMIT ?""",
                 (root, MAX_TREE_EVENTS + 1),
             ).fetchall()
+        shown = sorted(events[:MAX_TREE_EVENTS], key=lambda row: (row["at_ms"], row["seq"]))
         return {
             "root": root,
             "sessions": [session_of(row) for row in sessions],
-            "events": [event_of(row) for row in events[:MAX_TREE_EVENTS]],
+            "events": [event_of(row) for row in shown],
             "is_complete": len(events) <= MAX_TREE_EVENTS,
         }
 
@@ -175,11 +181,12 @@ class Reader:
             if row is None:
                 return None
             events = connection.execute(
-                """SELECT seq, body, received_ms, drift_ms FROM events WHERE fingerprint = ?
+                """SELECT seq, at_ms, body, received_ms, drift_ms FROM events WHERE fingerprint = ?
                 ORDER BY seq DESC LIMIT 20""",
                 (fingerprint,),
             ).fetchall()
-        return {**error_of(row), "occurrences": [event_of(event) for event in events]}
+        last_first = sorted(events, key=lambda event: (event["at_ms"], event["seq"]), reverse=True)
+        return {**error_of(row), "occurrences": [event_of(event) for event in last_first]}
 
     def lost(self, asked: dict[str, str]) -> dict[str, Any]:
         """Return sessions that vanished without an end, the newest first."""
@@ -194,9 +201,11 @@ class Reader:
         """Return which metrics there are, for which sessions; the most measured first."""
         with self.connection() as connection:
             rows = connection.execute(
-                """SELECT name, session, count(*) AS count, min(at_ms) AS first, max(at_ms) AS last FROM events
-                WHERE type = 'metric' AND (? = '' OR session = ?) GROUP BY name, session
-                ORDER BY last DESC LIMIT ?""",
+                """SELECT measured.*, program, app, host, pid FROM (
+                    SELECT name, session, count(*) AS count, min(at_ms) AS first, max(at_ms) AS last FROM events
+                    WHERE type = 'metric' AND (? = '' OR session = ?) GROUP BY name, session
+                ) AS measured LEFT JOIN sessions ON sessions.id = session
+                ORDER BY last DESC, name LIMIT ?""",
                 (asked.get("session", ""), asked.get("session", ""), limit_of(asked, 200)),
             ).fetchall()
         return {"metrics": [with_texts(dict(row), "first", "last") for row in rows]}
@@ -278,6 +287,38 @@ def filter_of(asked: dict[str, str]) -> Filter:
     if after is not None:
         add("seq > ?", after)
     return Filter(f" WHERE {' AND '.join(parts)}" if parts else "", values)
+
+
+OUTCOMES = ("ok", "failed", "lost", "open")
+OUTCOME = """CASE WHEN lost THEN 'lost' WHEN ended_ms IS NULL THEN 'open'
+    WHEN coalesce(exit_code, 0) != 0 OR signal IS NOT NULL OR fatal OR reason = 'exception' THEN 'failed'
+    ELSE 'ok' END"""
+"""`outcome_of` as SQL."""
+
+
+def runs_wanted(asked: dict[str, str]) -> tuple[str, list[Any]]:
+    """Return a HAVING clause over the sessions of a root, and its values. Raises BadQuestion."""
+    parts: list[str] = []
+    values: list[Any] = []
+    if asked.get("q"):
+        parts.append(
+            "max(instr(lower(coalesce(program, '') || ' ' || coalesce(app, '') || ' ' || coalesce(host, '')), ?))"
+        )
+        values.append(asked["q"].lower())
+    if asked.get("outcome"):
+        if asked["outcome"] not in OUTCOMES:
+            raise BadQuestion("outcome", f"outcome is one of {', '.join(OUTCOMES)}.")
+        # The root's own; where nothing is known of it, that of its first child, as in the list.
+        own = f"max(CASE WHEN id = root THEN {OUTCOME} END)"
+        first = f"(SELECT {OUTCOME} FROM sessions AS one WHERE one.root = sessions.root ORDER BY started_ms LIMIT 1)"
+        parts.append(f"coalesce({own}, {first}) = ?")
+        values.append(asked["outcome"])
+    if asked.get("cursor"):
+        started, _, root = asked["cursor"].partition("-")
+        number_of({"cursor": started}, "cursor")
+        parts.append("(min(coalesce(started_ms, last_ms)), root) < (?, ?)")
+        values += [int(started or 0), root]
+    return f"HAVING {' AND '.join(parts)}" if parts else "", values
 
 
 def glob_of(pattern: str) -> str:
