@@ -1,5 +1,6 @@
 """Data: every row of the budget that applies so far, in its order. A new row is an entry here and a function."""
 
+from bench.bursts import burst
 from bench.calls import dormant_event, error, event, http_call
 from bench.exits import answering, https, make_away, proxied
 from bench.fleets import fleet, flush_orphans
@@ -62,6 +63,12 @@ ROWS = (
     ),
     # Of the budget's 5 % for a program that is flushed in the background, here for one that keeps a loop busy.
     Row("loop-work", "asyncio program, processor time, on / bare", (Limit(1.05, RATIO),), loop_work),
+    Row(
+        "burst",
+        "100,000 events flushed beside work, work on / bare",
+        (Limit(10, "{:.1f} s"), Limit(1.05, RATIO)),
+        burst,
+    ),
     Row("flush", "monitor-auto flush, 100,000 events", (Limit(10, "{:.2f} s"),), flush_orphans),
     Row("fleet", "200 scripts, two at a time, on / bare", (Limit(1.2, RATIO), Limit(0, "{} missing")), fleet),
 )

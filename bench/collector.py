@@ -33,16 +33,29 @@ class Received:
         self.connections = 0
         self.cpu_at_start = time.process_time()
         self.bodies: list[bytes] = []
+        self.times: list[float] = []
+
+    def take(self, body: bytes) -> None:
+        """Keep a body, and when it came."""
+        self.bodies.append(body)
+        self.times.append(time.monotonic())
 
     def counts(self) -> dict[str, Any]:
-        """Count the events by name, each event_id once; `cpu` are the seconds that answering took."""
+        """Count the events by name, each event_id once; `cpu` are the seconds that answering took, `latest` says when
+        the last one of a name came.
+        """
         used = time.process_time() - self.cpu_at_start  # before the bodies are read, which nobody waits for
-        names = {event["event_id"]: event["name"] for body in self.bodies for event in events(body)}
+        names, latest = {}, {}
+        for body, at in zip(self.bodies, self.times, strict=False):
+            for event in events(body):
+                names[event["event_id"]] = event["name"]
+                latest[event["name"]] = at
         return {
             "connections": self.connections,
             "requests": len(self.bodies),
             "names": Counter(names.values()),
             "cpu": used,
+            "latest": latest,
         }
 
 
@@ -65,7 +78,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes | None:
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: Received) -> None:
     while (body := await read_request(reader)) is not None:
-        received.bodies.append(body)
+        received.take(body)
         writer.write(ANSWER)
         await writer.drain()
 
@@ -125,7 +138,7 @@ class PlainServer:
         self.held[number] += piece
         while (end := whole_request(self.held[number])) is not None:
             request, self.held[number] = self.held[number][:end], self.held[number][end:]
-            self.received.bodies.append(request.partition(b"\r\n\r\n")[2])
+            self.received.take(request.partition(b"\r\n\r\n")[2])
             self.connections[number].sendall(ANSWER)
 
 

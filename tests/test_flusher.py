@@ -4,30 +4,7 @@ import pytest
 
 from support.children import Children
 from support.collector import DRIP, HALF, PAGE, REDIRECT, STALL, UNAVAILABLE, Answer, Collector
-
-OFTEN = {"MONITOR_FLUSH_INTERVAL": "0.5"}
-
-# What the programs below share: waiting for the test to allow the next step, with a deadline.
-UNTIL = """
-import os, sys, threading, time
-def until(path, seconds=300):
-    end = time.monotonic() + seconds
-    while not os.path.exists(path):
-        if time.monotonic() > end:
-            sys.exit("never came: " + path)
-        time.sleep(0.02)
-"""
-
-
-def go_on(children: Children, step: str = "stop") -> None:
-    """Let the program take its next step."""
-    (children.folder / "cwd" / step).touch()
-
-
-def numbers(collector: Collector) -> list[int]:
-    """Return the numbers of the events `work.done`, in the order in which they came."""
-    return [event["data"]["number"] for event in collector.unique() if event["name"] == "work.done"]
-
+from support.flushing import OFTEN, UNTIL, go_on, numbers
 
 WORKING = (
     UNTIL
@@ -41,10 +18,10 @@ until("stop")
 )
 
 
-@pytest.mark.parametrize("way", ["through httpx", "over a bare socket"])
-def test_events_arrive_while_the_program_runs(children: Children, collector: Collector, way: str) -> None:
+@pytest.mark.parametrize("threading", [True, False])
+def test_events_arrive_while_the_program_runs(children: Children, collector: Collector, threading: bool) -> None:
     """A server that runs for weeks must not keep its events to itself, whatever it has imported."""
-    program = WORKING if way == "through httpx" else WORKING.replace(" threading,", "")
+    program = WORKING if threading else WORKING.replace(" threading,", "")
     child = children.start(program, endpoint=collector.url, env=OFTEN)
     collector.wait_for(251, 120)
     assert child.process.poll() is None
@@ -73,6 +50,7 @@ for number in range(5):
         go_on(children, f"step{number}")
     assert child.finish(timeout=120).status == 0
     assert {request.headers["authorization"] for request in collector.requests} == {"Bearer tok-123"}
+    assert len({request.connection for request in collector.requests[:-1]}) == 1  # the exit has one of its own
 
 
 def test_short_program_never_has_a_thread(children: Children, collector: Collector) -> None:

@@ -107,6 +107,8 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.cuttable", "httpcore"): "its connections are made where they can be cut",
     ("monitor_auto.delivery.cuttable", "socket"): "the same; httpcore has loaded it",
     ("monitor_auto.delivery.cuttable", "typing"): "this file pays for httpx anyhow",
+    ("monitor_auto.delivery.kept", "_socket"): "the connection to the collector",
+    ("monitor_auto.delivery.kept", "zlib"): "compresses a batch for another machine",
     ("monitor_auto.delivery.native", "httpx"): "TLS, names and proxies",
     ("monitor_auto.delivery.native", "typing"): "this file pays for httpx anyhow",
     ("monitor_auto.delivery.native", "zlib"): "compresses a batch",

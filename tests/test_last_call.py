@@ -156,7 +156,7 @@ def test_child_with_another_endpoint_delivers_itself(children: Children, collect
     with running_collector() as other:
         done = children.run(source, argv=[other.url], endpoint=collector.url)
         assert other.names() == ["session.start", "session.end"]
-        assert collector.names() == ["session.start", "session.end"]
+        assert collector.names() == ["session.start", "process.start", "process.exit", "session.end"]
         assert {event["session"]["id"] for event in other.events()}.isdisjoint(
             event["session"]["id"] for event in collector.events()
         )

@@ -51,7 +51,9 @@ UNAVAILABLE = Answer(503, b"try later")
 
 @dataclass
 class Request:
-    """One request as it came. `batch` is None where the body was no batch; `kept` says that its events count."""
+    """One request as it came. `batch` is None where the body was no batch; `kept` says that its events count. Requests
+    of the same `connection` have come over the same one.
+    """
 
     method: str
     path: str
@@ -59,6 +61,7 @@ class Request:
     body: bytes
     batch: dict[str, Any] | None = None
     kept: bool = False
+    connection: int = 0
 
 
 @dataclass
@@ -295,7 +298,8 @@ def _make_handler(collector: Collector) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             headers = {key.lower(): value for key, value in self.headers.items()}
-            _give(collector.take(Request(self.command, self.path, headers, body)), self, collector.pause)
+            request = Request(self.command, self.path, headers, body, connection=self.client_address[1])
+            _give(collector.take(request), self, collector.pause)
 
         do_GET = do_PUT = do_HEAD = do_POST
 

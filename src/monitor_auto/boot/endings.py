@@ -49,7 +49,7 @@ def end(reason, exit_code, **more):
     session = recorder.session
     if session is None or session.is_ended:
         return False
-    children = vars(sys.modules[__package__]).get("children")  # loaded with the first one
+    children = guard.cold.__globals__.get("children")  # loaded with the first one
     if children is not None and (children.known or children.expected):
         guard.late("unwaited", "on_end")
     session.is_ended = True

@@ -11,7 +11,7 @@ Guarantees:
 import os
 import sys
 
-from . import encode, inherited, recorder
+from . import cold, encode, inherited, recorder
 from .session import PARENT_VARIABLE
 from .settings import OFF
 
@@ -77,7 +77,7 @@ def additions(given, executables, words, directory):
         if "MONITOR_SPOOL_DIR" not in given:  # else it depends on a HOME that the child may not have
             more["MONITOR_SPOOL_DIR"] = settings.spool_directory
     names = list(more)
-    has_token = settings.token or inherited.TOKEN_HELD_BACK in vars(sys.modules[__package__])["_taken_over"]
+    has_token = settings.token or inherited.TOKEN_HELD_BACK in cold.__globals__["_taken_over"]
     if has_token and "MONITOR_ENDPOINT" in more and "MONITOR_TOKEN" not in given:
         names.append(inherited.TOKEN_HELD_BACK)
     link = inherited.handed_down(recorder.session)

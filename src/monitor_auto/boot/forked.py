@@ -5,8 +5,6 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 (`preexec_fn`) becomes a session only when it records something.
 """
 
-import sys
-
 from . import recorder, repairs, spool, start_session, targets
 
 ABOUT_TO_EXEC = (("subprocess", "_execute_child"), ("os", "_spawnvef"))
@@ -23,7 +21,7 @@ def become_child(settings, lineage, frame):
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
         spool.start(recorder.segment, None)
-    loaded = vars(sys.modules[__package__])
+    loaded = start_session.__globals__
     if "children" in loaded:  # those are its parent's
         loaded["children"].known.clear()
         loaded["children"].early.clear()

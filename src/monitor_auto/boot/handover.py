@@ -39,7 +39,7 @@ def deliver():
 
 def stop_background(deadline):
     """End the background thread, if there is one: what it has not sent by then is ours to send."""
-    background = vars(sys.modules[__package__]).get("background")
+    background = cold.__globals__.get("background")
     if background is not None:
         background.stop_at_exit(deadline)
 

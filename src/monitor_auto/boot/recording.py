@@ -4,8 +4,6 @@ Guarantees: `record` returns the event's id, or None where nothing was recorded.
 handler of the program raises meanwhile. Redaction happens here, before anything is written.
 """
 
-import sys
-
 from . import cleaning, cold, encode, guard, recorder, redact, stdlib
 
 MAX_NAME_CHARS = 120
@@ -52,7 +50,7 @@ def make_record():
             guard.note("record", error)
             return None
 
-    if recorder.settings.sample or "sampling" in vars(sys.modules[__package__]):
+    if recorder.settings.sample or "sampling" in cold.__globals__:
         return cold("sampling").install(record)
     return record
 

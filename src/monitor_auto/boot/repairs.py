@@ -25,6 +25,8 @@ def append_carefully(segment, line, error=None):
     """Queue a line, then repair what is broken and write the queue. `error` is what writing raised, if anything."""
     if error is not None:
         encode.let_through(error)  # a TimeoutError of the program's alarm is an OSError, too
+    if segment.is_torn:
+        segment.was_torn = True  # from now on lines are looked at one by one (delivery/bulk.py)
     keep(segment, line)
     while segment.busy.acquire(False):
         try:
@@ -132,6 +134,8 @@ def drain(segment):
             written = 0
         segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
         if written < len(data):
+            if segment.is_torn:
+                segment.was_torn = True
             segment.queue.insert(0, line)
             return False
         segment.queue_bytes -= len(line)

@@ -8,7 +8,6 @@ Guarantees:
 - What never reached a file is entered into the spool's account as well: the account adds up where a session has told.
 """
 
-import sys
 from _thread import allocate_lock
 from time import monotonic
 
@@ -99,7 +98,7 @@ def record(is_trouble_only=False):
 
 def is_loaded(name):
     """True when a cold module has been needed in this process."""
-    return name in vars(sys.modules[__package__])
+    return name in cold.__globals__
 
 
 def reset():

@@ -38,8 +38,12 @@ def body(batch: list[Line]) -> bytes:
 
     Empty when no line is good.
     """
-    events = b",".join([line.text for line in batch if not line.fault])
-    return _BEGIN + uuid7().encode() + b'","events":[' + events + b"]}" if events else b""
+    return framed([line.text for line in batch if not line.fault])
+
+
+def framed(events: list[bytes]) -> bytes:
+    """Return the request body of these events; empty when there are none."""
+    return _BEGIN + uuid7().encode() + b'","events":[' + b",".join(events) + b"]}" if events else b""
 
 
 def renewed(data: bytes) -> bytes:

@@ -18,10 +18,10 @@ from typing import Any
 
 from monitor_auto.boot import guard, targets
 
+from . import hush
 from .exchange import NoAnswer
 
 _fork_hooks: list[dict[str, Any]] = []
-LOGGERS = ("httpx", *["httpcore." + name for name in ("connection", "http11", "http2", "proxy", "socks")])
 
 
 def open_transport(state: Any, settings: Any, seconds: float) -> Any:
@@ -34,7 +34,8 @@ def open_transport(state: Any, settings: Any, seconds: float) -> Any:
 
         transport = Transport(settings, seconds)
         cutter.take_over(transport)
-        guard.call("loggers", hush, state.ident)
+        hush.on_thread()
+        guard.call("loggers", hush.loggers)
     except (ImportError, ValueError, OSError, RuntimeError) as error:
         raise NoAnswer(f"requests cannot be made here: {error}") from error
     finally:
@@ -183,26 +184,3 @@ def forget(cutter: Cutter) -> None:
     """Close what is known of an earlier connection."""
     while cutter.sockets:
         cutter.sockets.pop().close()
-
-
-_idents: set[int] = set()
-
-
-def hush(ident: int) -> None:
-    """Have the libraries' loggers say nothing of what this thread does: programs log everything."""
-    logging: Any = sys.modules.get("logging")
-    is_new = not _idents
-    _idents.clear()
-    _idents.add(ident)
-    for name in LOGGERS if logging is not None and is_new else ():
-        logger = logging.getLogger(name)
-        logger.isEnabledFor = make_is_enabled_for(logger.isEnabledFor)
-
-
-def make_is_enabled_for(real: Any) -> Any:
-    """Return what stands in for a logger's `isEnabledFor`."""
-
-    def is_enabled_for(level: int) -> bool:
-        return get_ident() not in _idents and bool(real(level))
-
-    return is_enabled_for

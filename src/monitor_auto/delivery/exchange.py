@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 1 << 20
+LAST = b"Connection: close\r\n"
+"""What says in a head that no further request follows on this connection."""
 _LOCALHOST = ("127.0.0.1", "::1")
-_DARWIN_SO_NOSIGPIPE = 0x1022  # <sys/socket.h>; the socket module has no name for it
+DARWIN_SO_NOSIGPIPE = 0x1022  # <sys/socket.h>; the socket module has no name for it
 
 
 class NoAnswer(Exception):
@@ -27,12 +29,17 @@ class NoAnswer(Exception):
 
 
 class Answer:
-    """A complete answer: status, content type ("" if none), body, and the raw `Retry-After` ("" if none)."""
+    """A complete answer: status, content type ("" if none), body, and the raw `Retry-After` ("" if none). `is_last`
+    says that its connection takes no further request.
+    """
 
-    __slots__ = ("body", "content_type", "retry_after", "status")
+    __slots__ = ("body", "content_type", "is_last", "retry_after", "status")
 
-    def __init__(self, status: int, content_type: str, body: bytes, retry_after: str = "") -> None:
+    def __init__(
+        self, status: int, content_type: str, body: bytes, retry_after: str = "", is_last: bool = True
+    ) -> None:
         self.status, self.content_type, self.body, self.retry_after = status, content_type, body, retry_after
+        self.is_last = is_last
 
 
 def addresses(host: str) -> tuple[str, ...]:
@@ -57,15 +64,19 @@ def is_sendable(token: "str | None") -> bool:
     return not token or token.isascii() and token.isprintable()
 
 
-def request(host: str, port: int, path: str, token: "str | None", body: bytes, scheme: str = "http") -> bytes:
-    """Return the bytes of a POST. Raises NoAnswer for a token that no header may hold."""
+def request(
+    host: str, port: int, path: str, token: "str | None", body: bytes, scheme: str = "http", last: bytes = LAST
+) -> bytes:
+    """Return the bytes of a POST. Raises NoAnswer for a token that no header may hold. `last` are the header lines that
+    say how the connection and the body are used.
+    """
     if not is_sendable(token):
         raise NoAnswer("MONITOR_TOKEN holds characters that no header may hold")
     name = f"[{host}]" if ":" in host else host
     if port != (443 if scheme == "https" else 80):
         name = f"{name}:{port}"
     target = path if path.isascii() else "".join(f"%{byte:02X}" if byte > 126 else chr(byte) for byte in path.encode())
-    return express.head(name, target, token, len(body)) + body
+    return express.head(name, target, token, len(body)).replace(LAST, last, 1) + body
 
 
 def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Answer:
@@ -103,7 +114,7 @@ def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float)
 def talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Answer:
     """Send a request over a connection and return its Answer. Raises OSError, NoAnswer."""
     if sys.platform == "darwin":
-        connection.setsockopt(sockets.SOL_SOCKET, _DARWIN_SO_NOSIGPIPE, 1)
+        connection.setsockopt(sockets.SOL_SOCKET, DARWIN_SO_NOSIGPIPE, 1)
     try:
         connection.settimeout(express.left(deadline))
         # A program that set SIGPIPE back to its default, as many command-line tools do, must not die of our socket.
@@ -151,12 +162,16 @@ def read_answer(receive: "Callable[[], bytes]") -> Answer:
     reader = _Reader(receive)
     status = 100
     while 100 <= status < 200:  # interim answers come before the one that counts
-        status = _status(reader.line())
+        first = reader.line()
+        status = _status(first)
         headers = _headers(reader)
         if status == 101:
             raise NoAnswer("the server changes the protocol")
     body = b"" if status in (204, 304) else unpacked(_body(reader, headers), headers.get("content-encoding", ""))
-    return Answer(status, headers.get("content-type", ""), body, headers.get("retry-after", ""))
+    is_framed = status in (204, 304) or "content-length" in headers or "transfer-encoding" in headers
+    is_kept = first[:8] == b"HTTP/1.1" and is_framed and "close" not in headers.get("connection", "").lower()
+    is_last = not is_kept or bool(reader.held)
+    return Answer(status, headers.get("content-type", ""), body, headers.get("retry-after", ""), is_last)
 
 
 def unpacked(body: bytes, coding: str) -> bytes:

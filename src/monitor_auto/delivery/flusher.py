@@ -13,12 +13,12 @@ import time
 
 from monitor_auto.boot import background, check_same, cold, guard, handover, recorder, repairs, spool, stdlib
 
-from . import breaker, policy, resources
-from .exchange import NoAnswer
+from . import breaker, hush, policy, resources
+from .exchange import NoAnswer, addresses, has_proxy
 from .last_call import Call, Sender
 from .lines import OutOfTime
 from .policy import Policy
-from .segments import Segment, sessions, tree_of
+from .segments import Segment, Unreadable, sessions, tree_of
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run(state: "Any") -> None:
         return
     finally:
         flusher.close()
+        hush.no_more_on_thread()
 
 
 class Stopped(BaseException):
@@ -234,7 +235,39 @@ class Delivery(Call):
         else:
             numbers = own_numbers(self.directory, self.base, sealed)
         own = [Segment(self.directory, self.base, number) for number in numbers]
+        if not memory_lines and not self.deliver_blocks(own):
+            return False
         return self.deliver(self.watched(self.own_lines(own, memory_lines)), memory_lines)
+
+    def deliver_blocks(self, own: list[Segment]) -> bool:
+        """Send long segments of our own in blocks, as far as that goes, and take them off the list; return whether to
+        go on.
+        """
+        while own and not getattr(self.flusher.segment, "was_torn", False):
+            from . import bulk
+
+            segment = own[0]
+            if not bulk.is_worthwhile(segment):
+                break
+            try:
+                if not bulk.deliver(segment, self.sending, self.batch_size, self.check_time):
+                    return False
+            except FileNotFoundError:
+                segment.is_finished = True
+            except Unreadable:  # line by line it is told
+                break
+            except OutOfTime:
+                return False
+            if not segment.is_finished:
+                own[0] = Segment(segment.directory, segment.base, segment.number)
+                break
+            del own[0]
+        return True
+
+    def check_time(self) -> None:
+        """Raise OutOfTime when the thread was told to stop."""
+        if self.flusher.state.is_stopping:
+            raise OutOfTime
 
     def one_batch(self, orphans: dict[str, list[int]]) -> bool:
         """Send one batch of these sessions; those that have nothing more to give are taken off the list."""
@@ -257,7 +290,9 @@ class Delivery(Call):
 
 
 class Connection:
-    """Sends bodies: through httpx, on one connection, where nothing hides what it needs; else as the last call."""
+    """Sends bodies on one connection: over a bare socket where that is all it takes, else through httpx where nothing
+    hides what it needs; else as the last call.
+    """
 
     def __init__(self, state: "Any", settings: "Any") -> None:
         self.state, self.settings = state, settings
@@ -284,7 +319,12 @@ class Connection:
 
     def connect(self) -> "Any":
         """Return what sends. Raises NoAnswer where the environment does not let it."""
-        if is_way_clear():
+        hosts = plain_hosts(self.settings)
+        if hosts:
+            from . import kept
+
+            self.transport = kept.Kept(self.state, self.settings, hosts)
+        elif is_way_clear():
             from . import cuttable
 
             self.transport = cuttable.open_transport(self.state, self.settings, REQUEST_SECONDS)
@@ -295,9 +335,10 @@ class Connection:
     def go_by_loop(self, transport: "Any") -> "Any":
         """Let the program's event loop send from now on, if httpx can be had; it falls back to the transport."""
         self.is_by_loop = True
-        if not isinstance(transport, Plain):
+        if is_way_clear():
             from . import async_flusher
 
+            hush.on_thread()
             self.transport = async_flusher.LoopTransport(self.state, self.settings, REQUEST_SECONDS, transport)
         return self.transport
 
@@ -311,7 +352,7 @@ class Connection:
 
 
 class Plain:
-    """What the last call sends with: a bare socket, or a helper."""
+    """What the last call sends with: a helper."""
 
     def __init__(self, settings: "Any") -> None:
         self.settings = settings
@@ -326,6 +367,13 @@ class Plain:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def plain_hosts(settings: "Any") -> tuple[str, ...]:
+    """Return the addresses to which a bare socket can send: without TLS, a name to look up, or a proxy."""
+    hosts = addresses(settings.host) if settings.scheme == "http" else ()
+    is_near = any(host == "::1" or host.startswith("127.") for host in hosts)
+    return hosts if is_near or not has_proxy("http") else ()
 
 
 def is_way_clear() -> bool:

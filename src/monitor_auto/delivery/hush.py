@@ -59,3 +59,8 @@ def add(logger: "Any", is_let_through: "Any") -> None:
 def on_thread() -> None:
     """From now on this thread is ours."""
     ours.add(get_ident())
+
+
+def no_more_on_thread() -> None:
+    """This thread ends: the number by which it is known will be that of one of the program's."""
+    ours.discard(get_ident())

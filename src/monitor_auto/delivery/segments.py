@@ -1,7 +1,7 @@
 """The segments of a spool: whose they are, their lines, and what of them was delivered. Runs at exit and in commands.
 
 Guarantees: builtin modules only; only regular files of this user are read, no link is followed, nothing waits for a
-pipe; a position is noted by rename, so that no reader sees half of one.
+pipe; a position is noted in one write of always the same length that says its number twice: half of one counts as none.
 """
 
 import os
@@ -18,7 +18,9 @@ HEADER = b'{"monitor_auto_segment":1,'
 MAX_HEADER_BYTES = 16384
 _PRIVATE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 READ = os.O_RDONLY | _PRIVATE | getattr(os, "O_BINARY", 0)
-WRITE = os.O_WRONLY | os.O_CREAT | _PRIVATE | getattr(os, "O_BINARY", 0)
+OVERWRITE = os.O_WRONLY | _PRIVATE | getattr(os, "O_BINARY", 0)
+WRITE = OVERWRITE | os.O_CREAT
+POSITION_BYTES = 256
 remove, add_to_account = express.remove, express.add_to_account
 
 
@@ -174,12 +176,15 @@ class Segment:
         except (OSError, Unreadable):
             return 0
         try:
-            text, _, rest = os.read(descriptor, 512).partition(b" ")
+            words = os.read(descriptor, POSITION_BYTES).split() or [b""]
         finally:
             os.close(descriptor)
+        text = words.pop(0)
+        if words and words[-1].startswith(b"=") and words.pop() != b"=" + text:
+            return 0
         if not text.isdigit() or len(text) > 15 or int(text) > size:
             return 0
-        self.tally = Tally.parse(rest) or self.tally
+        self.tally = Tally.parse(b" ".join(words)) or self.tally
         return int(text)
 
     def settle(self, lines: "list[Line]") -> None:
@@ -192,6 +197,14 @@ class Segment:
         else:
             self.note_position(lines[-1].end)
 
+    def settle_block(self, count: int, size: int, last: int) -> None:
+        """Note that the next so many lines, of so many bytes in all, were sent; `last`: their highest number."""
+        counts = self.tally.counts
+        counts["sent"] = counts.get("sent", 0) + count
+        self.tally.last = max(self.tally.last, last)
+        self.end += size
+        self.note_position(self.end)
+
     def finish(self) -> None:
         """Delete the segment, or keep it with the position at its end."""
         self.is_finished = True
@@ -202,8 +215,12 @@ class Segment:
 
     def note_position(self, end: int) -> None:
         """Write down what was delivered. On a full disk it stays unwritten: delivering on is what makes room there."""
+        line = self.tally.line(str(end))[:-1]
+        check = b" =%d\n" % end
+        data = line.ljust(POSITION_BYTES - len(check)) + check
         try:
-            write_whole(self.position_path, self.tally.line(str(end)))
+            if not overwrite(self.position_path, data):
+                write_whole(self.position_path, data)
         except OSError as error:
             notes.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
 
@@ -270,6 +287,26 @@ def write_whole(path: str, data: bytes) -> None:
     except OSError:
         remove(temporary)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def overwrite(path: str, data: bytes) -> bool:
+    """Write over a small private file that has the same length; False where there is none, or the disk is full.
+
+    To put a new file in its place by rename takes a hundred times as long: ext4 gives it a place on the disk at once
+    (0.4 ms; auto_da_alloc in ext4(5)).
+    """
+    try:
+        descriptor = os.open(path, OVERWRITE)
+    except OSError:
+        return False
+    try:
+        facts = os.fstat(descriptor)
+        is_own = facts.st_mode & 0o170000 == 0o100000 and facts.st_nlink == 1 and facts.st_size == len(data)
+        return is_own and os.write(descriptor, data) == len(data)
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
 

@@ -53,7 +53,10 @@ class Sending:
         if not good:
             settle(batch)
             return True
-        verdict, answer = self.exchange(batch)
+        return self.judge(batch, good, *self.exchange(body(batch)))
+
+    def judge(self, batch: "list[Line]", good: "list[Line]", verdict: str, answer: "Answer | None") -> bool:
+        """Do what the answer to a batch asks for; return whether all of the batch is settled."""
         if verdict == answers.DELIVERED:
             self.on_delivered(batch, good, answer)
             return True
@@ -65,10 +68,10 @@ class Sending:
         self.drop(batch, good[0], answer)
         return True
 
-    def exchange(self, batch: "list[Line]") -> "tuple[str, Answer | None]":
+    def exchange(self, data: bytes) -> "tuple[str, Answer | None]":
         """Send one body; return what the answer means and the answer."""
         try:
-            answer = self.post(body(batch))
+            answer = self.post(data)
         except NoAnswer as error:
             if time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
                 self.fail(0, str(error), False, 0.0)
@@ -93,9 +96,19 @@ class Sending:
         self.rejected += len(refused)
         self.report("sent", [line for line in good if line.fate == "sent"])
         self.report("rejected", [line for line in good if line.fate == "rejected"])
+        self.note_memory(good)
+        self.tell_success()
+
+    def on_block_delivered(self, count: int) -> None:
+        """Count own events that were taken, and are settled."""
+        self.delivered += count
+        guard.late("selfreport", "add", "sent", count)
+        self.tell_success()
+
+    def tell_success(self) -> None:
+        """Let the other processes, and the sampling, know that this endpoint answers."""
         if "selfreport" in vars(boot):
             guard.late("selfreport", "on_success")
-        self.note_memory(good)
         if self.is_known_away and self.directory is not None:
             self.is_known_away = False
             from . import breaker
