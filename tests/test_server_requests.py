@@ -1,13 +1,33 @@
 """What servers are asked: one event a request, below the caller's span, and not a byte of the answer is another one."""
 
+import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from support.children import Children
 from support.sandbox import Sandbox
-from support.serving import ASGI, PARENT, TRACE, TRACEPARENT, WSGI, Served, get, serve_twice
+from support.serving import (
+    AIOHTTP,
+    ASGI,
+    DJANGO,
+    FASTAPI,
+    FLASK,
+    PARENT,
+    STARLETTE,
+    TRACE,
+    TRACEPARENT,
+    UNKNOWN,
+    WSGI,
+    Served,
+    get,
+    hang_up,
+    serve,
+    serve_twice,
+    talk,
+)
 
 WSGIREF = """
 import sys
@@ -163,3 +183,120 @@ def test_requests_of_asgi_servers_are_recorded(children: Children, servers: Sand
     errors = ["error.KeyError", "error.ValueError", "error.LookupError", "error.TypeError"]
     errors += [f"error.{misuse}"] if misuse else []
     assert sorted(event["name"] for event in done.run.events if event["type"] == "error") == sorted(errors)
+
+
+FRAMEWORK_REQUESTS = [get("/things/7", TRACEPARENT), get("/error"), get("/stream"), get("/nowhere")]
+FRAMEWORKS = {
+    "flask on gunicorn": (FLASK, "-m gunicorn --bind 127.0.0.1:{port} application", "/things/<int:number>"),
+    "flask on something": (FLASK, "server.py {port} 4 wsgi", "/things/<int:number>"),
+    "django on gunicorn": (DJANGO, "-m gunicorn --bind 127.0.0.1:{port} application", "/things/<int:number>"),
+    "django on uvicorn": (DJANGO, "-m uvicorn --port {port} application:application", "/things/<int:number>"),
+    "django on something": (DJANGO, "server.py {port} 4 wsgi", "/things/<int:number>"),
+    "starlette on uvicorn": (STARLETTE, "-m uvicorn --port {port} application:application", "/things/{number:int}"),
+    "starlette on something": (STARLETTE, "server.py {port} 4 asgi", "/things/{number:int}"),
+    "fastapi on hypercorn": (FASTAPI, "-m hypercorn -b 127.0.0.1:{port} application:application", "/things/{number}"),
+    "aiohttp on aiohttp": (AIOHTTP, "application.py {port}", "/things/{number}"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_requests_have_the_route_of_the_framework(children: Children, servers: Sandbox, name: str) -> None:
+    """A thousand paths are one route; and what the framework makes an answer of, no server has ever seen raised."""
+    source, command, route = FRAMEWORKS[name]
+    framework, _, server = name.partition(" on ")
+    if server == "something":
+        server = "asgi" if "asgi" in command else "little"
+    stop = None if "server.py" in command else signal.SIGTERM
+    files = {"application.py": source, "server.py": UNKNOWN}
+    words = ["python", *command.split()]
+    done = serve_twice(children, words, FRAMEWORK_REQUESTS, python=servers, files=files, stop=stop)
+    thing, error, stream, nowhere = done.requests
+    assert thing == expected(server, "/things/7", route=route)
+    assert error == expected(server, "/error", 500, route="/error", error="ValueError")
+    assert stream == expected(server, "/stream", route="/stream")
+    assert nowhere == expected(server, "/nowhere", 404)
+    own = done.request("/things/7")["span"]
+    assert own["trace_id"] == TRACE and own["parent_span_id"] == PARENT
+    assert done.span_of("in.request") == {"trace_id": TRACE, "span_id": own["span_id"]}
+    assert done.span_of("in.stream")["span_id"] == done.request("/stream")["span"]["span_id"]
+    errors = [event for event in done.run.events if event["type"] == "error"]
+    assert [(event["name"], event["span"]["span_id"]) for event in errors] == [
+        ("error.ValueError", done.request("/error")["span"]["span_id"])
+    ]
+
+
+@pytest.mark.parametrize("name", ["uvicorn websockets-sansio", "uvicorn wsproto", "hypercorn", "gunicorn"])
+def test_a_websocket_connection_is_one_event(children: Children, servers: Sandbox, name: str) -> None:
+    """A connection lasts for hours, and what is recorded meanwhile has to say which one it belongs to."""
+    server, _, protocol = name.partition(" ")
+    command = ASGI_SERVERS["uvicorn h11" if protocol else name] + (f" --ws {protocol}" if protocol else "")
+    requests = [
+        partial(talk, path="/ws/talk", words=["one", "close"]),
+        partial(talk, path="/ws/refused", words=[]),
+        partial(talk, path="/ws/error", words=[]),
+        partial(talk, path="/ws/left", words=["one"]),
+    ]
+    done = serve_twice(
+        children, ["python", "-m", *command.split()], requests, python=servers, files={"application.py": ASGI}
+    )
+    found = {facts["path"]: facts for facts in done.requests}
+    assert len(done.requests) == len(found) == 4
+    for facts in found.values():
+        assert (facts.pop("server"), facts.pop("protocol")) == (server, "websocket") and "method" not in facts
+    assert found["/ws/talk"] == {"path": "/ws/talk", "status": 101, "close_code": 4000}
+    assert found["/ws/refused"] == {"path": "/ws/refused", "status": 403}
+    assert found["/ws/error"] == {"path": "/ws/error", "status": 101, "error": "ValueError"}
+    assert found["/ws/left"]["status"] == 101 and found["/ws/left"]["close_code"] in (1005, 1006)
+    inside = [event["span"]["span_id"] for event in done.run.named("in.websocket")]
+    assert inside[:2] == [done.request("/ws/talk")["span"]["span_id"]] * 2
+    assert [event["name"] for event in done.run.events if event["type"] == "error"] == ["error.ValueError"]
+
+
+def test_clients_that_hang_up_are_told_from_errors(children: Children, servers: Sandbox) -> None:
+    """They come by the hundred on a bad day, and none of them is a bug of the program."""
+    for name, command in HANGING_UP.items():
+        files = {"application.py": ENDLESS_ASGI if "application:" in command else ENDLESS}
+        spool = children.folder / f"spool-{name}"
+        spool.mkdir(mode=0o700)
+        words = ["python", *command.split()]
+        request = [partial(hang_up, request=get("/endless"), count=100), get("/after")]
+        done = serve(children, words, request, python=servers, files=files, spool=spool)
+        (left,) = [facts for facts in done.requests if facts["path"] == "/endless"]
+        assert left == expected(name, "/endless", disconnected=True), name
+        assert not [event for event in done.run.events if event["type"] == "error"], name
+        assert expected(name, "/after") in done.requests
+
+
+HANGING_UP = {
+    "gunicorn": "-m gunicorn --bind 127.0.0.1:{port} application",
+    "uvicorn": "-m uvicorn --port {port} application:application",
+    "hypercorn": "-m hypercorn --bind 127.0.0.1:{port} application:application",
+    "wsgiref": "application.py {port}",
+}
+ENDLESS = """
+import itertools, sys
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return itertools.repeat(b"x" * 10000) if environ["PATH_INFO"] == "/endless" else [b"after"]
+
+if __name__ == "__main__":
+    from wsgiref.simple_server import make_server
+    make_server("127.0.0.1", int(sys.argv[1]), application).serve_forever()
+"""
+ENDLESS_ASGI = """
+import asyncio
+
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise RuntimeError("no lifespan")
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/endless":
+        gone = asyncio.ensure_future(receive())
+        while not gone.done():
+            await send({"type": "http.response.body", "body": b"x" * 10000, "more_body": True})
+            await asyncio.sleep(0)
+        return
+    await send({"type": "http.response.body", "body": b"after"})
+"""

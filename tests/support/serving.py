@@ -196,6 +196,25 @@ def hang_up(port: int, request: bytes, count: int) -> bytes:
     return answer
 
 
+def talk(port: int, path: str, words: Sequence[str]) -> bytes:
+    """Open a websocket, say each word and await what comes back, and hang up; return the frames that came."""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
+        lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        stream = connection.makefile("rb")
+        said = stream.readline()
+        while stream.readline().strip():  # the headers: servers date them
+            pass
+        for word in words:  # a mask of zeros leaves the text as it is
+            connection.sendall(b"\x81" + bytes([0x80 | len(word)]) + bytes(4) + word.encode())
+            head = stream.read(2)
+            said += head + stream.read(head[1])
+        if not words or words[-1] == "close":
+            said += stream.read(4 if words else -1)
+        return said
+
+
 def serve(
     children: Children,
     words: Sequence[str],
@@ -252,3 +271,213 @@ def seen(run: Run) -> str:
             text = re.sub(pattern, mark, text)
         texts.append(text)
     return "\n".join(texts)
+
+
+FLASK = """
+from flask import Flask, Response, stream_with_context
+from monitor_auto import Monitor
+
+application = Flask(__name__)
+
+
+@application.get("/things/<int:number>")
+def thing(number):
+    Monitor.event("in.request")
+    return {"number": number}
+
+
+@application.get("/error")
+def fail():
+    raise ValueError("not caught")
+
+
+@application.get("/stream")
+def stream():
+    def pieces():
+        yield "one"
+        Monitor.event("in.stream")
+        yield "two"
+
+    return Response(stream_with_context(pieces()))
+"""
+
+DJANGO = """
+import sys
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+from monitor_auto import Monitor
+
+settings.configure(ROOT_URLCONF="application", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+
+
+def thing(request, number):
+    Monitor.event("in.request")
+    return HttpResponse(str(number))
+
+
+def fail(request):
+    raise ValueError("not caught")
+
+
+def stream(request):
+    def pieces():
+        yield b"one"
+        Monitor.event("in.stream")
+        yield b"two"
+
+    return StreamingHttpResponse(pieces())
+
+
+urlpatterns = [path("things/<int:number>", thing), path("error", fail), path("stream", stream)]
+application = get_asgi_application() if "uvicorn" in sys.modules else get_wsgi_application()
+"""
+
+STARLETTE = """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Mount, Route
+from monitor_auto import Monitor
+
+
+async def thing(request):
+    Monitor.event("in.request")
+    return JSONResponse(request.path_params)
+
+
+async def fail(request):
+    raise ValueError("not caught")
+
+
+async def stream(request):
+    async def pieces():
+        yield "one"
+        Monitor.event("in.stream")
+        yield "two"
+
+    return StreamingResponse(pieces())
+
+
+routes = [Mount("/things", routes=[Route("/{number:int}", thing)]), Route("/error", fail), Route("/stream", stream)]
+application = Starlette(routes=routes)
+"""
+
+FASTAPI = """
+from fastapi import APIRouter, FastAPI
+from starlette.responses import StreamingResponse
+from monitor_auto import Monitor
+
+router = APIRouter(prefix="/things")
+
+
+@router.get("/{number}")
+def thing(number: int):
+    Monitor.event("in.request")
+    return {"number": number}
+
+
+application = FastAPI()
+application.include_router(router)
+
+
+@application.get("/error")
+def fail():
+    raise ValueError("not caught")
+
+
+@application.get("/stream")
+async def stream():
+    async def pieces():
+        yield "one"
+        Monitor.event("in.stream")
+        yield "two"
+
+    return StreamingResponse(pieces())
+"""
+
+AIOHTTP = """
+import sys
+from aiohttp import web
+from monitor_auto import Monitor
+
+
+async def thing(request):
+    Monitor.event("in.request")
+    return web.json_response({"number": request.match_info["number"]})
+
+
+async def fail(request):
+    raise ValueError("not caught")
+
+
+async def stream(request):
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"one")
+    Monitor.event("in.stream")
+    await response.write(b"two")
+    return response
+
+
+application = web.Application()
+application.add_routes([web.get("/things/{number}", thing), web.get("/error", fail), web.get("/stream", stream)])
+web.run_app(application, host="127.0.0.1", port=int(sys.argv[1]), print=None)
+"""
+
+UNKNOWN = '''
+"""A WSGI or ASGI server that no hook knows."""
+import asyncio, socket, sys
+from application import application
+
+is_asgi = sys.argv[3] == "asgi"
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+
+
+def answer_wsgi(path, headers):
+    environ = {
+        "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": "", "SERVER_NAME": "x",
+        "SERVER_PORT": "1", "SERVER_PROTOCOL": "HTTP/1.0", "SERVER_SOFTWARE": "Little/1", "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http", "wsgi.input": __import__("io").BytesIO(), "wsgi.errors": sys.stderr,
+        "wsgi.multithread": False, "wsgi.multiprocess": False, "wsgi.run_once": False, **headers,
+    }
+    started = []
+    result = application(environ, lambda status, headers, exc_info=None: started.append((status, headers)))
+    body = b"".join(result)
+    if hasattr(result, "close"):
+        result.close()
+    return repr(started[-1]).encode() + body
+
+
+async def answer_asgi(path, headers):
+    sent, received = [], []
+
+    async def receive():
+        if received:
+            await asyncio.Event().wait()
+        received.append(True)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(repr(message))
+
+    headers = [(name[5:].lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": path,
+             "raw_path": path.encode(), "root_path": "", "query_string": b"", "headers": headers, "scheme": "http"}
+    try:
+        await application(scope, receive, send)
+    except ValueError as error:
+        sent.append(repr(error))
+    return "".join(sent).encode()
+
+
+for _ in range(int(sys.argv[2]) + 1):
+    connection, _ = listener.accept()
+    lines = connection.recv(65536).decode().split("\\r\\n")
+    if lines[0]:
+        headers = {"HTTP_TRACEPARENT": line[13:] for line in lines if line.startswith("traceparent: ")}
+        path = lines[0].split()[1]
+        connection.sendall(asyncio.run(answer_asgi(path, headers)) if is_asgi else answer_wsgi(path, headers))
+    connection.close()
+'''

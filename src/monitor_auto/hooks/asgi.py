@@ -77,6 +77,7 @@ class Exchange:
         self.is_websocket = scope["type"] == "websocket"
         self.request: Any = None
         self.broken: BaseException | None = None
+        self.is_complete = False
 
     def make(self, what: str, real: Any, on_end: Any) -> Any:
         """Return what the application gets in the place of `send` or `receive`."""
@@ -107,7 +108,7 @@ def end(exchange: Any, result: Any, error: BaseException | None) -> None:
     has_answered = request.took is not None
     if error is not None and error is exchange.broken and isinstance(error, OSError):
         request.has_left = not has_answered  # the server says so: nobody is there any more
-    elif error is not None:
+    elif error is not None and (isinstance(error, Exception) or not is_done(exchange)):
         request.fail(error)
     if exchange.is_websocket:
         request.status = request.status or (500 if isinstance(error, Exception) else None)
@@ -117,10 +118,16 @@ def end(exchange: Any, result: Any, error: BaseException | None) -> None:
     request.leave()
 
 
+def is_done(exchange: Any) -> bool:
+    """True when all was said: then a server may cancel the application, and that is no error."""
+    return exchange.is_complete or exchange.request.close_code is not None
+
+
 def begin_message(exchange: Any, args: Any, kwargs: Any) -> Any:
     """Look at a message that is to be sent; there is none where one is awaited."""
     message = args[0] if args else kwargs.get("message")
     if exchange.request is not None and isinstance(message, dict):
+        exchange.is_complete = exchange.is_complete or is_last(message)
         on_message(exchange.request, message)
     return exchange, message
 
@@ -163,7 +170,7 @@ def on_received(state: Any, message: Any, error: BaseException | None) -> None:
     request = exchange.request
     if request is None or not isinstance(message, dict):
         return
-    if message.get("type") == "http.disconnect" and request.took is None:
+    if message.get("type") == "http.disconnect" and not exchange.is_complete:
         request.has_left = True
     elif message.get("type") == "websocket.disconnect" and request.close_code is None:
         request.close_code = message.get("code", 1005)
