@@ -75,6 +75,15 @@ def test_sessions_and_children_are_joined() -> None:
     assert run.started_ms == START and run.ended_ms == START + 100
 
 
+def test_worker_of_a_pool_has_its_name() -> None:
+    """Eight processes of the same command line are told apart by what the pool calls them."""
+    start = {"argv": ["python", "job.py"], "pid": 10, "program": "job.py"}
+    worker = event("session.start", "worker", 6, parent="job", start_method="fork", **{**start, "pid": 11})
+    told = event("process.start", "job", 5, child=1, pid=11, method="multiprocessing.fork", worker="ForkPoolWorker-1")
+    (run,) = tree.build([event("session.start", "job", 0, **start), worker, told])
+    assert [process.label for process in run.processes] == ["python job.py", "python job.py [ForkPoolWorker-1]"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(job()), st.integers(0, 10))
 def test_neither_order_nor_repeats_matter(events: list[dict[str, Any]], again: int) -> None:

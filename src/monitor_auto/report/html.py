@@ -17,6 +17,8 @@ MAX_PROCESSES = 3_000
 """In one file; a browser is slow with more rows."""
 MAX_ROWS = 200
 """Of tests and calls."""
+SHORT = ("outcome", "time", "status", "how", "events")
+"""The columns that are not to be broken."""
 
 
 def document(run: Run) -> str:
@@ -202,6 +204,8 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     """Return a table; empty without rows. Cells are HTML already."""
     if not rows:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    kinds = [" class=short" if name in SHORT else "" for name in heads]
+    head = "".join(f"<th{kind}>{name}</th>" for kind, name in zip(kinds, heads, strict=True))
+    lines = ("".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in rows)
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"

@@ -118,9 +118,11 @@ def summary(run: Run, paper: Paper) -> str:
         ]
     )
     verdict = VERDICTS[run.outcome]
-    label = fitted(root.label, max(10, paper.columns - len(verdict) - width(told) - 3))
-    rest = fitted(told, paper.columns - width(label) - len(verdict) - 3)
-    return f"{paper.heading(label)} {paper.ink(verdict, run.outcome)}: {rest}"
+    label = fitted(root.label, paper.columns - len(verdict) - 2)
+    begin = f"{paper.heading(label)} {paper.ink(verdict, run.outcome)}: "
+    if width(label) + len(verdict) + width(told) + 3 > paper.columns:
+        return f"{begin.rstrip()}\n{paper.fit(told, 2)}"
+    return begin + told
 
 
 def troubles(run: Run) -> str:

@@ -75,6 +75,7 @@ class Process:
     children: list[Process] = field(default_factory=list, repr=False)
     label: str = ""
     command: str = ""
+    worker: str = ""
     pid: int | None = None
     ppid: int | None = None
     app: str | None = None
@@ -312,7 +313,8 @@ class Builder:
         child.last_ms = max(child.last_ms, at)
         if name == "process.start":
             child.started_ms = at
-            child.label = facts.command_text(data.get("argv"), is_short=True) or facts.clean(data.get("worker"), 100)
+            child.worker = facts.clean(data.get("worker"), 100)
+            child.label = facts.command_text(data.get("argv"), is_short=True) or child.worker
             child.command = facts.command_text(data.get("argv"))
             child.method = facts.clean(data.get("method"), 60)
         elif name == "process.exit":
@@ -498,7 +500,7 @@ def merge(told: Process, session: Process) -> None:
     for child in told.children:
         child.parent = session
     session.method = told.method or session.method
-    session.waited = told.waited
+    session.waited, session.worker = told.waited, told.worker
     if told.started_ms is not None and session.started_ms is not None:
         session.started_ms = min(told.started_ms, session.started_ms)
     if told.has_ended:
@@ -515,4 +517,6 @@ def name_it(process: Process) -> None:
         process.duration_ms = max(0.0, process.ended_ms - process.started_ms)
     if process.method in ("fork", "os.fork") and process.session and process.parent is not None:
         process.label = process.label or process.parent.label
+    if process.worker and process.label and process.worker != process.label:
+        process.label = f"{process.label} [{process.worker}]"
     process.label = process.label or (process.method and f"({process.method})") or "(unknown program)"
