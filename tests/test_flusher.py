@@ -102,6 +102,23 @@ until("stop")
     assert child.finish(timeout=120).status == 0
 
 
+def test_end_is_no_sign_of_life(children: Children) -> None:
+    """A program of two seconds that did nothing else in between must not load at its exit what a long life needs."""
+    program = """
+        import os, sys, time
+        class Last:
+            def __init__(self):
+                self.itself, self.boot, self.write = self, sys.modules.get("monitor_auto.boot"), os.write
+            def __del__(self):
+                self.write(1, str("background" in vars(self.boot)).encode())
+        last = Last()
+        time.sleep(2.1)
+    """
+    done = children.run(program)
+    assert (done.status, done.stdout) == (0, b"False")
+    assert done.names == ["session.start", "session.end"]
+
+
 def test_idle_server_is_heard_of(children: Children, collector: Collector) -> None:
     """A server that nobody has called yet runs no code at all; its start and its heartbeat come all the same."""
     program = ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]

@@ -11,12 +11,11 @@ read later than that is read only while the package is the one that this process
 
 import atexit
 import marshal
-import os
 import sys
 
-from .. import FOLDER, is_current, read_bytecode
+from .. import FOLDER, is_current, read_bytecode, system
 
-__all__ = ["is_current", "read_bytecode", "start"]
+__all__ = ["is_current", "read_bytecode", "start", "system"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `load` makes them attributes of this package
@@ -66,8 +65,9 @@ def start(overrides=None):
     _is_starting = True  # an audit hook, a signal handler or a finder may come here again meanwhile
     try:
         check_same()
-        if "MONITOR_EXCLUDE" in os.environ or "MONITOR_INCLUDE" in os.environ:
-            if load("choosing").leaves_out(os.environ, inherited_role()):
+        environ = sys.modules["os"].environ
+        if "MONITOR_EXCLUDE" in environ or "MONITOR_INCLUDE" in environ:
+            if load("choosing").leaves_out(environ, inherited_role()):
                 return load("choosing").leave_out()
         for name in HOT:
             load(name)
@@ -88,6 +88,7 @@ def start_process(overrides):
     Raises ValueError for an endpoint that cannot be used.
     """
     global _settings, _lineage, _taken_over
+    os = sys.modules["os"]
     read = settings.read_settings
     _settings = decided = read(os.environ, sys.prefix) or (overrides and read({**os.environ, **overrides}, sys.prefix))
     role = inherited_role()
@@ -105,8 +106,8 @@ def start_process(overrides):
         if comma and load("inherited").take_over(names):
             decided.exit_timeout_seconds = 0.0  # our parent has the token, and delivers
     atexit.register(endings.on_atexit)
-    if hasattr(os, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
-        os.register_at_fork(after_in_child=after_fork_in_child)
+    if hasattr(system, "register_at_fork"):  # there is no way to take it back; it does nothing without a session
+        system.register_at_fork(after_in_child=after_fork_in_child)
     signals.install()
     endings.install()
     if hasattr(os, "reload_environ"):  # 3.14
@@ -119,7 +120,7 @@ def start_process(overrides):
     if role != "forkserver":
         start_session(decided, _lineage, role or "exec")
     elif _lineage:  # no session itself: its workers are, and their parent is who asked for them
-        os.putenv(session.PARENT_VARIABLE, ":".join(_lineage) + _taken_over)
+        system.putenv(session.PARENT_VARIABLE, ":".join(_lineage) + _taken_over)
     if decided.problems:
         load("parsing").report(decided)
     return True
@@ -147,9 +148,9 @@ def start_session(decided, parent, start_method):
     spool.start(recorder.segment, started)
     recorder.record_facts("session.start", session.start_facts(started, decided))
     # In the C environment only: the program's os.environ stays as it is.
-    os.putenv(session.PARENT_VARIABLE, ":".join(_lineage) + _taken_over)
+    system.putenv(session.PARENT_VARIABLE, ":".join(_lineage) + _taken_over)
     if decided.propagate:
-        os.putenv("TRACEPARENT", "00-" + "-".join(_lineage[2:5]))
+        system.putenv("TRACEPARENT", "00-" + "-".join(_lineage[2:5]))
 
 
 def after_fork_in_child():
@@ -182,7 +183,7 @@ def check_same():
     """Raise ImportError when the package was upgraded or removed since the start: old and new parts do not fit."""
     global _stamp
     try:
-        facts = os.stat(__file__)
+        facts = system.stat(__file__)
         stamp = facts.st_ino, facts.st_mtime
     except OSError:
         stamp = ()
@@ -254,7 +255,7 @@ def tell_failure(error):
     try:
         guard = load("guard")
         if not load("settings").IS_ELEVATED:
-            guard.debug_target = guard.debug_target or os.environ.get("MONITOR_DEBUG") or None
+            guard.debug_target = guard.debug_target or sys.modules["os"].environ.get("MONITOR_DEBUG") or None
         load("notes").debug("not started: " + type(error).__name__ + ": " + str(error))
     except Exception:  # the installation is damaged: the program runs on unmonitored
         return

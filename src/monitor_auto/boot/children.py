@@ -20,11 +20,10 @@ Guarantees:
 - A child that another thread, or a handler of SIGCHLD, has waited for before its start could be recorded is told, too.
 """
 
-import os
 import sys
 import time
 
-from . import cold, formats, guard, patches, recorder, session
+from . import cold, formats, guard, patches, recorder, session, system
 
 monotonic = time.monotonic  # the program may replace that of the module
 
@@ -75,7 +74,7 @@ def install(subprocess):
     real = module.fork_exec
     patches.replace_calls(module, (("fork_exec", "children:on_fork_exec"),))
     if subprocess is not None:  # Monitor.init came after the import
-        cold("starting").exchange(subprocess, {real: module.fork_exec, patches.real_of(os.waitpid): os.waitpid})
+        cold("starting").exchange(subprocess, real, module.fork_exec)
 
 
 def on_fork_exec(args, kwargs, name):
@@ -103,7 +102,7 @@ def on_wait(args, kwargs, name):
 def on_wait_result(result):
     """Record the exit that os.waitpid has returned, if any."""
     pid, status = result
-    if pid and os.WIFEXITED(status):
+    if pid and system.WIFEXITED(status):
         exited(pid, {"exit_code": status >> 8})
     elif pid:
         cold("unwaited").on_wait(result)

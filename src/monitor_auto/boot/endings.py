@@ -8,11 +8,10 @@ Guarantees:
 """
 
 import _thread
-import os
 import sys
 import time
 
-from . import guard, patches, recorder, spool
+from . import guard, patches, recorder, spool, system
 
 _monotonic = time.monotonic  # the program may replace that of the module
 
@@ -29,6 +28,7 @@ CALLS = (
 def install():
     """Replace the attributes through which a process ends."""
     patches.replace_calls(sys, (("exit", None),))
+    os = sys.modules["os"]
     patches.replace_calls(os, CALLS)
     for _, _, real, ours in patches.replaced:
         if real in os.supports_fd:  # programs ask whether os.execve is in there
@@ -69,15 +69,15 @@ def end_facts(session, reason, exit_code):
     facts = {"reason": reason, "duration_ms": round((_monotonic() - session.started_monotonic) * 1000, 3)}
     if exit_code is not None:
         facts["exit_code"] = exit_code
-    times = os.times()
+    times = system.times()
     facts["cpu_user_ms"] = round(times.user * 1000)
     facts["cpu_system_ms"] = round(times.system * 1000)
     try:
-        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        fd = system.open("/proc/self/status", system.O_RDONLY | system.O_CLOEXEC)
         try:
-            text = os.read(fd, 4096)
+            text = system.read(fd, 4096)
         finally:
-            os.close(fd)
+            system.close(fd)
         facts["max_rss_bytes"] = int(text.partition(b"VmHWM:")[2].split(None, 1)[0]) * 1024
     except (OSError, AttributeError, IndexError, ValueError):
         if "resource" in sys.modules:
@@ -88,7 +88,7 @@ def end_facts(session, reason, exit_code):
 def on_atexit():
     """The last exit function: write the end, then deliver. What is not delivered in time stays in the spool."""
     session, settings = recorder.session, recorder.settings
-    if session is None or session.pid != os.getpid():
+    if session is None or session.pid != system.getpid():
         return
     guard.call("segment check", spool.check, recorder.segment)  # its number may be the program's by now
     guard.call("end", end_normally)

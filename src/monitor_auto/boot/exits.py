@@ -3,10 +3,9 @@ modules only. `endings.py` holds the wrappers that lead here.
 """
 
 import _thread
-import os
 import sys
 
-from . import cold, endings, patches, recorder, redact
+from . import cold, endings, patches, recorder, redact, system
 
 MAIN_FRAMES = ("<module>", "_run_module_as_main")
 """The outermost functions of scripts and -c, and of -m, zipapps and folders (runpy.py)."""
@@ -94,7 +93,7 @@ def thread_name(is_main):
 
 def on_os_exit(args, kwargs, name):
     """End the session, if the call will end the process."""
-    if recorder.session.pid != os.getpid():  # forked to exec, which has failed: never was a session
+    if recorder.session.pid != system.getpid():  # forked to exec, which has failed: never was a session
         return
     status = kwargs.get("status", args[0] if args else None)
     if isinstance(status, int) and len(args) + len(kwargs) == 1 and -(1 << 31) <= status < 1 << 31:
@@ -110,7 +109,7 @@ def on_exec(args, kwargs, name):
     path = kwargs.get("path", args[0] if args else None)
     if not can_start(path):
         return None
-    if recorder.session.pid == os.getpid() and endings.end("exec", None):
+    if recorder.session.pid == system.getpid() and endings.end("exec", None):
         recorder.wake = resume
     return cold("environments").for_exec(args, kwargs) if name == "execve" else None
 
@@ -118,7 +117,7 @@ def on_exec(args, kwargs, name):
 def can_start(path):
     """False for what is certainly no program: the call is going to raise."""
     if isinstance(path, (str, bytes)):
-        return "\0" not in os.fsdecode(path) and os.access(path, os.X_OK)
+        return "\0" not in sys.modules["os"].fsdecode(path) and system.access(path, system.X_OK)
     return isinstance(path, int) or hasattr(path, "__fspath__")
 
 

@@ -47,4 +47,4 @@ def unregister(*args, **kwargs):
 
 def _is_term(args, kwargs):
     number = kwargs.get("signum", args[0] if args else None)
-    return isinstance(number, int) and signals._signal is not None and number == signals._signal.SIGTERM
+    return isinstance(number, int) and number == signals.SIGTERM

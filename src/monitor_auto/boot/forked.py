@@ -29,7 +29,8 @@ def become_child(settings, lineage, frame):
     for name in ("limits", "sampling", "selfreport", "background"):  # those that the parent has needed
         if name in loaded:
             loaded[name].reset()
-    targets.await_life()
+    if settings.flush_interval_seconds:
+        targets.await_life()
     handover = loaded.get("handover")  # if it is loaded
     if handover is not None:
         handover.flushing = spool.allocate_lock()  # a thread of the parent may have held it

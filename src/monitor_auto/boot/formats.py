@@ -3,16 +3,15 @@
 For values of the program there is `encode.py`, which redacts and bounds; here the caller knows that nothing is secret.
 """
 
-import os
 import time
 
-from . import cold
+from . import cold, system
 
 
 def uuid7():
     """Return a new UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then random bits."""
     clock = "%012x" % (time.time_ns() // 1_000_000)
-    noise = os.urandom(10).hex()
+    noise = system.urandom(10).hex()
     variant = "89ab"[int(noise[3], 16) & 3]
     return clock[:8] + "-" + clock[8:] + "-7" + noise[:3] + "-" + variant + noise[4:7] + "-" + noise[7:19]
 

@@ -104,7 +104,7 @@ def reload_environ():
     What the program has set itself since then is there: it is not what we have put.
     """
     before = os.environ.get("TRACEPARENT")
-    (real,) = [real for owner, name, real, _ in patches.replaced if (owner, name) == (os, "reload_environ")]
+    (real,) = [real for owner, name, real, _ in patches.replaced if (owner, name) == ("os", "reload_environ")]
     real()
     data = os.environ._data
     parent = data.pop(PARENT_VARIABLE.encode(), b"").split(b":")

@@ -3,19 +3,19 @@
 Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it back.
 """
 
-import os
 import sys
 
-from . import guard, recorder
+from . import guard, recorder, system
 
 replaced = []
+"""(owner, name, what was there, what is there now). A module is there by its name, see `system`."""
 
 
 def replace(owner, name, monitored):
     """Put our object in the place of a foreign attribute and return what was there."""
     real = getattr(owner, name)
     setattr(owner, name, monitored)
-    replaced.append((owner, name, real, monitored))
+    replaced.append((owner.__name__ if type(owner) is type(sys) else owner, name, real, monitored))
     return real
 
 
@@ -86,7 +86,7 @@ def replace_calls(owner, hooks):
     os takes its functions from posix, and there pickle looks for them: so they are replaced there, too.
     """
     found = vars(owner)
-    home = found if owner is not os else vars(sys.modules[os.name])
+    home = found if owner.__name__ != "os" else vars(system)
     set_real, set_hook, make = StandIn.real.__set__, StandIn.hook.__set__, object.__new__
     for name, hook in hooks:
         if name in found:
@@ -94,7 +94,7 @@ def replace_calls(owner, hooks):
             real = found[name]
             set_real(monitored, real)
             set_hook(monitored, hook)
-            replaced.append((owner, name, real, monitored))
+            replaced.append((owner.__name__, name, real, monitored))
             found[name] = monitored
             if home.get(name) is real:
                 home[name] = monitored

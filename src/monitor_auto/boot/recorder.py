@@ -6,10 +6,9 @@ one that is over the rate limit. It waits for no lock. A sequence number is used
 handlers and `__del__` record at the same time.
 """
 
-import os
 import time
 
-from . import cold, formats, guard, spool
+from . import cold, formats, guard, spool, system
 
 EVENT = '{"v":1,"type":"event","name":"'
 ERROR = '{"v":1,"type":"error","name":"'
@@ -94,7 +93,7 @@ def write(kind, name, text):
         cold("repairs").append_carefully(segment, line)
         return event_id
     try:
-        written = os.write(segment.fd, line)
+        written = system.write(segment.fd, line)
     except OSError as error:  # closed by the program, a full disk, a segment not open yet
         cold("repairs").append_carefully(segment, line, error)
         return event_id
@@ -111,5 +110,14 @@ def tick(second):
     _clock = clock = (second, *formats.clock_texts(second))
     if not is_first:
         guard.call("segment check", spool.check, segment)
-        guard.late("background", "of_life")
+        if settings.flush_interval_seconds:
+            show_life()
     return clock
+
+
+def show_life():
+    """The program does something: start the background thread, or tell it so. What comes after the session's end, its
+    last line or the interpreter's last collections, is no sign of life: 0.5 M instructions to load what would say so.
+    """
+    if session is not None and not session.is_ended:
+        guard.late("background", "of_life")

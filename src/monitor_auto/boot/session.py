@@ -1,17 +1,16 @@
 """Hot: who this process is: ids, parent, program, and the facts of its start. Builtin modules only."""
 
 import _thread
-import os
 import sys
 import time
 
-from . import cold, formats, redact
+from . import cold, formats, redact, system
 
 _monotonic, _time = time.monotonic, time.time  # the program may replace those of the module
 PARENT_VARIABLE = "MONITOR_PARENT"
 # One of these tells of a trace or a CI job to belong to: `inherited.py` reads more. Most processes have none.
-_ENVIRON = getattr(os.environ, "_data", os.environ)  # bytes on POSIX, 3.10 to 3.15
-HAS_MORE = os.name != "posix" or not _ENVIRON.keys().isdisjoint(
+_ENVIRON = vars(sys.modules["os"].environ).get("_data", ())  # of bytes on POSIX, 3.10 to 3.15
+HAS_MORE = system.__name__ != "posix" or not _ENVIRON.keys().isdisjoint(
     (b"TRACEPARENT", b"CI", b"GITHUB_ACTIONS", b"GITLAB_CI", b"JENKINS_URL", b"BUILD_TAG", b"TF_BUILD",
      b"TEAMCITY_VERSION")
 )  # fmt: skip
@@ -29,12 +28,12 @@ def make(settings, parent, start_method):
     session.parent, tree, session.trace_id, session.parent_span_id, session.trace_flags, outer = parent or NO_PARENT
     session.tree, session.outer_span_id = tree or session.id[-12:], outer
     session.surroundings = cold("inherited").adopt(session) if HAS_MORE else {}
-    session.trace_id = session.trace_id or os.urandom(16).hex()
-    session.span_id = os.urandom(8).hex()
+    session.trace_id = session.trace_id or system.urandom(16).hex()
+    session.span_id = system.urandom(8).hex()
     session.lineage = (
         session.id, session.tree, session.trace_id, session.span_id, session.trace_flags, session.outer_span_id
     )  # fmt: skip
-    session.pid = os.getpid()
+    session.pid = system.getpid()
     session.started = formats.timestamp(_time())
     session.started_monotonic = _monotonic()
     session.start_method = start_method
@@ -55,7 +54,7 @@ def describe(session, settings):
         "app": redact.tidy((session.app or session.program)[:200]),
         "version": redact.tidy(session.app_version and session.app_version[:200]),
         "platform": redact.tidy(settings.platform[:200]),
-        "os": os.uname().release if hasattr(os, "uname") else None,
+        "os": system.uname().release if hasattr(system, "uname") else None,
     }
     facts = {"id": session.id, "started": session.started, "parent": session.parent}
     facts["trace_id"] = session.trace_id
@@ -66,12 +65,12 @@ def describe(session, settings):
 def start_facts(session, settings):
     """Return the data of `session.start`."""
     try:
-        folder = os.getcwd()
+        folder = system.getcwd()
     except OSError:  # deleted under us, or not readable
         folder = None
     return {
         "pid": session.pid,
-        "ppid": os.getppid(),
+        "ppid": system.getppid(),
         "program": session.program,
         "argv": command_line(sys.orig_argv, settings.argv),
         "cwd": redact.tidy(folder),
@@ -79,7 +78,7 @@ def start_facts(session, settings):
         "venv": redact.tidy(sys.prefix) if sys.prefix != sys.base_prefix else None,
         "python": "%d.%d.%d" % sys.version_info[:3],
         "implementation": sys.implementation.name,
-        "host": os.uname().nodename if hasattr(os, "uname") else None,
+        "host": system.uname().nodename if hasattr(system, "uname") else None,
         "start_method": session.start_method,
         "parent_span_id": session.parent_span_id,
         **session.surroundings,

@@ -5,22 +5,23 @@ A value that cannot be parsed falls back to its default and is named in `problem
 raises, a ValueError whose text says what to do.
 """
 
-import os
 import sys
 
-from . import cold
+from . import cold, system
 
 SITE_FILE = "etc/monitor-auto.env"
 OFF = ("", "0", "false")
 _PLATFORMS = {"darwin": "macos", "win32": "windows"}
 _PLAIN = frozenset((
     "MONITOR_ENDPOINT", "MONITOR_DISABLE", "MONITOR_SPOOL_DIR", "MONITOR_EXIT_TIMEOUT", "MONITOR_TOKEN", "MONITOR_APP",
-    "MONITOR_APP_VERSION", "MONITOR_PLATFORM", "MONITOR_DEBUG", "MONITOR_PARENT",
+    "MONITOR_APP_VERSION", "MONITOR_PLATFORM", "MONITOR_DEBUG", "MONITOR_PARENT", "MONITOR_FLUSH_INTERVAL",
 ))  # fmt: skip
 
 
 # Setuid or setgid: the environment is another user's, also HOME and XDG_CACHE_HOME.
-IS_ELEVATED = hasattr(os, "geteuid") and (os.geteuid() != os.getuid() or os.getegid() != os.getgid())
+IS_ELEVATED = hasattr(system, "geteuid") and (
+    system.geteuid() != system.getuid() or system.getegid() != system.getgid()
+)
 
 
 def make(values):
@@ -34,6 +35,7 @@ def make(values):
         propagate_exclude=(),
         redact=(), argv="scrubbed", instrument=(), skip=(), is_from_site_file=False, term_timeout_seconds=0,
         rate_limit=1000.0, rate_block=625, sample=(), choice=None, relay=False,
+        flush_interval_seconds=30.0,
     )  # fmt: skip
     settings.endpoint = values["MONITOR_ENDPOINT"].strip()
     settings.scheme, settings.host, settings.port, settings.path = endpoint_parts(settings.endpoint)
@@ -44,11 +46,15 @@ def make(values):
     settings.debug = get("MONITOR_DEBUG") or None
     settings.spool_directory = directory = get("MONITOR_SPOOL_DIR") or default_directory()
     if directory[:1] != "/":  # the program may change its folder
-        directory = os.path.expanduser(directory)
-        settings.spool_directory = directory if directory[:1] == "~" else os.path.abspath(directory)
+        directory = sys.modules["os"].path.expanduser(directory)
+        settings.spool_directory = directory if directory[:1] == "~" else sys.modules["os"].path.abspath(directory)
     seconds = get("MONITOR_EXIT_TIMEOUT", "3")
     settings.exit_timeout_seconds = float(seconds) if seconds in ("0", "1", "2", "3", "5", "10") else 3.0
-    if not _PLAIN.issuperset(values) or seconds != str(int(settings.exit_timeout_seconds)):
+    interval = get("MONITOR_FLUSH_INTERVAL", "30")
+    if interval == "0":
+        settings.flush_interval_seconds = 0.0
+        interval = "30"
+    if not _PLAIN.issuperset(values) or seconds != str(int(settings.exit_timeout_seconds)) or interval != "30":
         cold("parsing").parse(settings, values)
     return settings
 
@@ -64,7 +70,7 @@ def read_settings(environ, prefix):
     if values.get("MONITOR_DISABLE", "").strip().lower() not in OFF or not values.get("MONITOR_ENDPOINT"):
         return None
     if IS_ELEVATED:
-        values.setdefault("MONITOR_SPOOL_DIR", "/var/tmp/monitor-" + str(os.geteuid()))
+        values.setdefault("MONITOR_SPOOL_DIR", "/var/tmp/monitor-" + str(system.geteuid()))
     settings = make(values)
     settings.is_from_site_file = is_from_site_file
     return settings
@@ -72,12 +78,12 @@ def read_settings(environ, prefix):
 
 def monitor_values(environ):
     """Return the `MONITOR_*` variables. The environment of a CI job is large, and `os.environ` decodes every name."""
-    raw = getattr(environ, "_data", None) if os.name == "posix" else None  # bytes, 3.10 to 3.15
+    raw = getattr(environ, "_data", None) if system.__name__ == "posix" else None  # bytes, 3.10 to 3.15
     names, prefix = (environ, "MONITOR_") if raw is None else (raw, b"MONITOR_")
     values = {}
     for name in names:
         if name[:8] == prefix:
-            name = os.fsdecode(name)
+            name = sys.modules["os"].fsdecode(name)
             values[name] = environ[name]
     return values
 
@@ -103,6 +109,6 @@ def default_directory():
 
         return user_cache_dir("monitor") + "/spool"
     if sys.platform == "darwin":
-        return os.path.expanduser("~/Library/Caches/monitor/spool")
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (cache if cache[:1] == "/" else os.path.expanduser("~/.cache")) + "/monitor/spool"
+        return sys.modules["os"].path.expanduser("~/Library/Caches/monitor/spool")
+    cache = sys.modules["os"].environ.get("XDG_CACHE_HOME", "")
+    return (cache if cache[:1] == "/" else sys.modules["os"].path.expanduser("~/.cache")) + "/monitor/spool"

@@ -11,19 +11,16 @@ Guarantees:
 - `faulthandler` behaves for the program as if nobody had enabled it (`faulthandling.py`).
 """
 
-import os
+import sys
 
-from . import cold, guard, patches
+from . import cold, guard, patches, system
 
 try:
     import faulthandler
 except ImportError:  # a build without it
     faulthandler = None
-try:
-    import _signal
-except ImportError:
-    _signal = None
 
+SIGTERM = 15  # as on every POSIX system that has the `register` of faulthandler
 PROGRAM_CALLS = ("is_enabled", "enable", "disable", "register", "unregister")
 
 real = {}
@@ -69,12 +66,13 @@ def use_file(number):
     if is_owner:
         real["enable"](file=fd, all_threads=False)
     if term_owner != "program" and has_default_term():
-        real["register"](_signal.SIGTERM, file=fd, all_threads=False, chain=True)
+        real["register"](SIGTERM, file=fd, all_threads=False, chain=True)
         term_owner = "us"
 
 
 def has_default_term():
     """True where SIGTERM would kill: default action, and not PID 1, whom the kernel spares."""
-    if _signal is None or "register" not in real or os.getpid() == 1:
+    if "register" not in real or system.getpid() == 1:
         return False
-    return _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL
+    signals = sys.modules.get("_signal")  # not held, see `system`
+    return signals is not None and signals.getsignal(SIGTERM) == signals.SIG_DFL

@@ -11,10 +11,9 @@ Guarantees:
 """
 
 import _thread
-import os
 import sys
 
-from . import cold, formats, guard
+from . import cold, formats, guard, system
 
 # The real ones, also for background.py: later greenlets may take their place.
 allocate_lock, get_ident, start_new_thread = _thread.allocate_lock, _thread.get_ident, _thread.start_new_thread
@@ -27,8 +26,15 @@ CROWDED_BYTES = 32 << 10
 else one in 256: a few programs that were killed may have left many bytes in few files."""
 LOW_DESCRIPTOR = 512
 """Below this a daemon's closing loop may reach, so the file is looked at before every write."""
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NOFOLLOW = getattr(system, "O_NOFOLLOW", 0)
+_FLAGS = (
+    system.O_RDWR
+    | system.O_CREAT
+    | system.O_EXCL
+    | _NOFOLLOW
+    | getattr(system, "O_CLOEXEC", 0)
+    | getattr(system, "O_BINARY", 0)
+)
 
 
 def make(settings, on_live_file):
@@ -78,8 +84,8 @@ def open_segment(segment):
     """Open a (new) segment in the first directory that takes it. False where none does."""
     try:
         directory = segment.settings.spool_directory
-        facts = os.lstat(directory)
-        if facts.st_mode == 0o040700 and facts.st_uid == os.geteuid():
+        facts = system.lstat(directory)
+        if facts.st_mode == 0o040700 and facts.st_uid == system.geteuid():
             segment.is_keeper = segment.base[-1] == "0" and (facts.st_size > CROWDED_BYTES or segment.base[-2] == "0")
             return open_in(segment, directory)
     except (OSError, AttributeError):  # not there yet, not ours, full; a system without users
@@ -100,17 +106,17 @@ def take_lock(segment, directory):
     """Create and lock the `.live` file: from here on this session counts as alive."""
     for _ in range(8):
         try:
-            fd = os.open(directory + "/" + segment.base + ".live", _FLAGS, 0o600)
+            fd = system.open(directory + "/" + segment.base + ".live", _FLAGS, 0o600)
         except FileExistsError:  # the program has closed our descriptor, and with it the lock has gone
-            fd = os.open(directory + "/" + segment.base + ".live", _FLAGS & ~os.O_EXCL, 0o600)
+            fd = system.open(directory + "/" + segment.base + ".live", _FLAGS & ~system.O_EXCL, 0o600)
         fd = raise_descriptor(fd, segment.live_fd if facts_of(segment.live_fd, segment.live_inode) else -1)
-        if hasattr(os, "lockf"):  # on Windows the open file itself has to do
+        if hasattr(system, "lockf"):  # on Windows the open file itself has to do
             try:
-                os.lockf(fd, os.F_TLOCK, 0)
+                system.lockf(fd, system.F_TLOCK, 0)
             except OSError:  # somebody delivers us as dead; a file system without locks
-                os.close(fd)
+                system.close(fd)
                 raise
-        facts = os.fstat(fd)
+        facts = system.fstat(fd)
         segment.live_fd, segment.live_inode = fd, facts.st_ino
         if facts.st_nlink:  # else somebody took it for an orphan between its creation and the lock
             segment.on_live_file(fd)
@@ -125,18 +131,18 @@ def begin(segment, directory):
     while True:
         number += 1
         try:
-            fd = os.open(name + str(number) + ".jsonl", _FLAGS | os.O_APPEND, 0o600)
+            fd = system.open(name + str(number) + ".jsonl", _FLAGS | system.O_APPEND, 0o600)
             break
         except FileExistsError:
             continue
-    inode = os.fstat(fd).st_ino
+    inode = system.fstat(fd).st_ino
     try:
         data = header(segment, inode, number)
         while data:
-            data = data[os.write(fd, data) :]
+            data = data[system.write(fd, data) :]
     except BaseException:  # a full disk still gives names away; a signal handler of the program may raise here
-        os.close(fd)
-        os.unlink(name + str(number) + ".jsonl")
+        system.close(fd)
+        system.unlink(name + str(number) + ".jsonl")
         raise
     segment.fd = raise_descriptor(fd, segment.fd if facts_of(segment.fd, segment.inode) else -1)
     segment.inode, segment.number = inode, number
@@ -166,7 +172,7 @@ def header(segment, inode, number):
 def facts_of(fd, inode=None):
     """Return the `fstat` of an open descriptor that is still that file, else None. Its file may have lost its name."""
     try:
-        facts = os.fstat(fd)
+        facts = system.fstat(fd)
     except OSError:
         return None
     return facts if inode is None or facts.st_ino == inode else None
@@ -179,7 +185,7 @@ def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
     a fork 0.1 ms dearer (measured on Linux, CPython 3.12).
     """
     try:
-        limit = os.sysconf("SC_OPEN_MAX") if old < 0 else 0
+        limit = system.sysconf("SC_OPEN_MAX") if old < 0 else 0
         if 0 < limit <= low:  # the program has few and may count them
             return cold("repairs").raise_above_limit(fd)
         number = (limit if 0 < limit < HIGHEST_DESCRIPTOR else HIGHEST_DESCRIPTOR) - 1
@@ -187,8 +193,8 @@ def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
             number -= 1
         number = old if old >= 0 else number
         if number > fd:
-            os.dup2(fd, number, inheritable=False)
-            os.close(fd)
+            system.dup2(fd, number, inheritable=False)
+            system.close(fd)
             return number
     except (OSError, ValueError, AttributeError):  # no such limit, or no number left
         pass
@@ -197,12 +203,12 @@ def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
 
 def one_line(path):
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = system.open(path, system.O_RDONLY | getattr(system, "O_CLOEXEC", 0))
     except OSError:
         return ""
     try:
-        return os.read(fd, 64).decode("utf-8", "replace").strip()
+        return system.read(fd, 64).decode("utf-8", "replace").strip()
     except OSError:
         return ""
     finally:
-        os.close(fd)
+        system.close(fd)

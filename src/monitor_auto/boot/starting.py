@@ -48,8 +48,9 @@ def failed(error):
     return made
 
 
-def exchange(subprocess, ours):
-    """Replace what `subprocess` had taken before we came by our own. `ours` leads from the real functions to them."""
+def exchange(subprocess, real_fork_exec, fork_exec):
+    """Replace what `subprocess` had taken before we came by our own."""
+    ours = {real_fork_exec: fork_exec, patches.real_of(os.waitpid): os.waitpid}
     for owner in (subprocess, getattr(subprocess, "_del_safe", None)):
         for name in ("_fork_exec", "_waitpid", "waitpid"):
             taken = getattr(owner, name, None)

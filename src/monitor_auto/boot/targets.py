@@ -11,7 +11,7 @@ import gc
 import sys
 import time
 
-from . import guard
+from . import guard, recorder
 
 STDLIB = {
     "code": "monitor_auto.hooks.prompt:install",
@@ -71,7 +71,7 @@ def find_spec(name, path=None, target=None):
     """
     if name not in waiting:
         if 0 < ready < monotonic():
-            guard.late("background", "of_life")
+            recorder.show_life()
         return None
     if name == "subprocess":  # what it starts children with is replaced before it takes it
         installed.append(name)
@@ -95,7 +95,7 @@ def await_life():
         gc.callbacks.remove(on_collection)
     ready = monotonic() + FIRST_SECONDS
     method = type(guard.late.__get__(guard))
-    nothing, once = iter(int, 1), map(guard.late, ("background",), ("of_life",))
+    nothing, once = iter(int, 1), map(guard.call, ("life",), (recorder.show_life,))
     steps = map((nothing, once).__getitem__, map(ready.__lt__, iter(monotonic, None)))
     asked = type(sys)("monitor_auto_life")
     asked.__getattr__ = method(next, map(next, steps, nothing))
@@ -110,7 +110,8 @@ def install(given_settings):
     """
     global settings
     settings = given_settings
-    await_life()
+    if settings.flush_interval_seconds:
+        await_life()
     place = 0
     for index, finder in enumerate(sys.meta_path):
         if getattr(finder, "__name__", "") == "PathFinder":

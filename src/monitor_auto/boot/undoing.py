@@ -15,6 +15,7 @@ def restore():
     kept = []
     while replaced:
         owner, name, real, monitored = replaced.pop()
+        owner = sys.modules.get(owner) if type(owner) is str else owner
         if found(owner, name) is monitored:
             setattr(owner, name, real)
             home = sys.modules.get(os.name)
@@ -31,9 +32,9 @@ def restore():
 def in_place():
     """Return (owner's name, attribute) of what is replaced in fact."""
     return [
-        (getattr(owner, "__name__", type(owner).__name__), name)
+        (owner if type(owner) is str else getattr(owner, "__name__", type(owner).__name__), name)
         for owner, name, _, monitored in replaced
-        if found(owner, name) is monitored
+        if found(sys.modules.get(owner) if type(owner) is str else owner, name) is monitored
     ]
 
 

@@ -3,16 +3,15 @@
 Guarantees: nothing is reaped. WNOWAIT leaves a child as it is.
 """
 
-import os
 import sys
 
-from . import children, cold, patches
+from . import children, cold, patches, system
 
 
 def on_wait(result):
     """Record the exit that os.wait and its kin have returned: (pid, status) and perhaps what the child has used."""
     pid, status = result[:2]
-    if pid and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):  # else it was stopped or continued
+    if pid and (system.WIFEXITED(status) or system.WIFSIGNALED(status)):  # else it was stopped or continued
         facts, flags = facts_of_status(status)
         if len(result) > 2:
             facts.update(facts_of_usage(result[2]))
@@ -24,7 +23,11 @@ on_wait3 = on_wait4 = on_wait
 
 def on_waitid(result):
     """Record the exit that os.waitid has returned, if any."""
-    if result is not None and result.si_pid and result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+    if (
+        result is not None
+        and result.si_pid
+        and result.si_code in (system.CLD_EXITED, system.CLD_KILLED, system.CLD_DUMPED)
+    ):
         children.exited(result.si_pid, *facts_of_code(result.si_code, result.si_status))
 
 
@@ -65,7 +68,7 @@ def tell(pid, is_final=True):
 def peek(pid):
     """Return what can be seen of a child without reaping it: that it runs, how it ended; nothing when it was reaped."""
     try:
-        result = patches.real_of(os.waitid)(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        result = patches.real_of(system.waitid)(system.P_PID, pid, system.WEXITED | system.WNOHANG | system.WNOWAIT)
     except (OSError, AttributeError):  # another's by now; no waitid on this platform
         return {}, ""
     return ({}, RUNNING) if result is None else facts_of_code(result.si_code, result.si_status)
@@ -73,16 +76,16 @@ def peek(pid):
 
 def facts_of_status(status):
     """Return (facts, flags) of how a child has ended, of what os.wait says."""
-    if os.WIFEXITED(status):
-        return {"exit_code": os.WEXITSTATUS(status)}, ""
-    return {"signal": signal_name(os.WTERMSIG(status))}, core_flag(os.WCOREDUMP(status))
+    if system.WIFEXITED(status):
+        return {"exit_code": system.WEXITSTATUS(status)}, ""
+    return {"signal": signal_name(system.WTERMSIG(status))}, core_flag(system.WCOREDUMP(status))
 
 
 def facts_of_code(code, status):
     """Return the same of what os.waitid says."""
-    if code == os.CLD_EXITED:
+    if code == system.CLD_EXITED:
         return {"exit_code": status}, ""
-    return {"signal": signal_name(status)}, core_flag(code == os.CLD_DUMPED)
+    return {"signal": signal_name(status)}, core_flag(code == system.CLD_DUMPED)
 
 
 def core_flag(is_dumped):
