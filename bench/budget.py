@@ -4,6 +4,7 @@ from bench.bursts import burst
 from bench.calls import dormant_event, error, event, http_call
 from bench.exits import answering, https, make_away, proxied
 from bench.fleets import fleet, flush_orphans
+from bench.ingest import ingest
 from bench.loops import loop_lag, loop_work
 from bench.rows import Limit, Row
 from bench.starts import (
@@ -69,6 +70,8 @@ ROWS = (
         (Limit(10, "{:.1f} s"), Limit(1.05, RATIO)),
         burst,
     ),
+    # The limit is 10,000 events a second on two cores.
+    Row("ingest", "collector, each event of 4 connections", (Limit(100, "{:.0f} µs"),), ingest),
     Row("flush", "monitor-auto flush, 100,000 events", (Limit(10, "{:.2f} s"),), flush_orphans),
     Row("fleet", "200 scripts, two at a time, on / bare", (Limit(1.2, RATIO), Limit(0, "{} missing")), fleet),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -264,7 +265,15 @@ def later(status: int, message: str, seconds: int) -> Response:
 
 def fresh(value: Any) -> Response:
     """Return a JSON answer that nobody may keep."""
-    return JSONResponse(value, headers={"Cache-Control": "no-store"})
+    return Ascii(value, headers={"Cache-Control": "no-store"})
+
+
+class Ascii(JSONResponse):
+    """JSON in ASCII, as it is stored: half a surrogate pair, which any program may record, has no other form."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 async def on_bad_question(request: Request, error: Exception) -> Response:

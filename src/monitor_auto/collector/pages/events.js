@@ -58,11 +58,11 @@ export function eventDetail(event, { withRun = true } = {}) {
   return el(
     "article",
     { class: "event" },
-    el("h3", {}, said(event.name, 200)),
+    el("h2", {}, said(event.name, 200)),
     event.type === "error" && el("p", { class: "message" }, said(data.get("message") ?? "", 2000)),
     el("p", { class: "facts" }, moment(event.timestamp), el("span", {}, line(facts(event.source).get("app") ?? "", 80)), drift(event)),
     withRun && session && el("p", {}, el("a", { href: `#/runs/${encodeURIComponent(session)}` }, "Open its run")),
-    texts.map((key) => [el("h4", {}, key === "stack" ? "Stack" : "Native stack"), block(data.get(key), key)]),
+    texts.map((key) => [el("h3", {}, key === "stack" ? "Stack" : "Native stack"), block(data.get(key), key)]),
     rest.length ? dataTable(rest) : null,
     raw(event),
   );

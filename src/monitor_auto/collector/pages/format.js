@@ -75,7 +75,7 @@ export function measured(field, value) {
   if (field.endsWith("_bytes")) return bytes(value);
   if (field.endsWith("_ms")) return duration(value);
   const shown = Math.abs(value) >= 1000 ? Math.round(value).toLocaleString() : String(Number(value.toPrecision(4)));
-  return field.endsWith("percent") ? `${shown} %` : shown;
+  return field.endsWith("percent") ? `${Number(value.toFixed(1))} %` : shown;
 }
 
 const OUTCOMES = new Map([
