@@ -104,10 +104,11 @@ def configure(arguments: Any) -> Configuration:
     if arguments.endpoint is not None:
         settings.endpoint_parts(arguments.endpoint.strip())
         os.environ["MONITOR_ENDPOINT"] = arguments.endpoint.strip()
-    if wants_report(arguments):
-        # What was delivered meanwhile could not be shown at the end. Who sets an interval wants it delivered meanwhile.
-        os.environ.setdefault("MONITOR_FLUSH_INTERVAL", "0")
     configuration = read_configuration()
+    if configuration.endpoint not in ("", "local:") and wants_report(arguments):
+        # What was delivered meanwhile could not be shown at the end. Who sets an interval wants it delivered meanwhile.
+        if "MONITOR_FLUSH_INTERVAL" not in configuration.values:
+            os.environ["MONITOR_FLUSH_INTERVAL"] = "0"
     if not configuration.has_endpoint and not configuration.problem:
         os.environ["MONITOR_ENDPOINT"] = "local:"
         configuration = read_configuration()
