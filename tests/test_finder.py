@@ -54,7 +54,7 @@ def test_program_without_a_target_never_loads_wrapt(children: Children) -> None:
     source = """
         import sys
         import json, subprocess, logging, urllib.request
-        print([name for name in sys.modules if name.partition(".")[0] == "wrapt" or "monitor_auto.hooks" in name])
+        print([name for name in sys.modules if name.partition(".")[0] == "wrapt"])
     """
     done = children.run(source)
     assert done.stdout == b"[]\n"

@@ -49,6 +49,12 @@ def layer(*ours: str, others: set[str]) -> Layer:
     return Layer(tuple(f"{OURS}.{name}" for name in ours), frozenset(others))
 
 
+HOOKS_SHARE = tuple(
+    f"hooks.{name}"
+    for name in ("wrapping", "passing", "methods", "outgoing", "serving", "asgi", "wsgi", "results", "logs")
+)
+"""What several hooks need: hooks do not import each other."""
+
 # Arrows go down. Nothing may import cli but the line that runs it.
 LAYERS = {
     "__init__": layer("api", "boot", others={"marshal", "os", "sys"}),
@@ -61,10 +67,7 @@ LAYERS = {
     "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
     # Runs in the helper interpreter.
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
-    "hooks": layer(
-        *("boot", "hooks.wrapping", "hooks.passing", "hooks.outgoing", "hooks.serving", "hooks.asgi", "hooks.wsgi"),
-        others=BUILTIN | ANNOTATIONS,
-    ),
+    "hooks": layer("boot", *HOOKS_SHARE, others=BUILTIN | ANNOTATIONS),
     # A server in a process of its own.
     "collector": layer("collector", "report", others=ANY_STDLIB | ANNOTATIONS | STARLETTE | {"concurrent.futures"}),
     "report": layer("report", others=ANY_STDLIB | ANNOTATIONS | {"importlib.resources"}),
@@ -146,6 +149,9 @@ SWALLOWING = {
     ("monitor_auto.delivery.rehearsal", "cancel"): "the end of what its loop has left behind",
     ("monitor_auto.delivery.rehearsal", "quiet"): "a request to nobody may fail in any way",
     ("monitor_auto.api", "_seconds"): "runs the program's __float__",
+    ("monitor_auto.hooks.methods", "monitored_new"): "the program's own: C raises it again, behind our frame",
+    ("monitor_auto.hooks.methods", "replace_around"): "the same function: it holds the one above",
+    ("monitor_auto.hooks.logging", "message_of"): "runs the program's __str__; its handlers tell what it raises",
     ("monitor_auto.boot.errors", "message"): "runs the program's __str__",
 }
 

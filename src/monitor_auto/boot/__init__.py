@@ -43,7 +43,8 @@ COLD = (
 )
 COLDER = (
     "arrivals", "background", "choosing", "ci", "commandline", "context", "environments", "express", "handover",
-    "inherited", "listening", "loops", "parsing", "relaying", "sampling", "selfreport", "splitting", "spreading",
+    "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling", "selfreport", "splitting",
+    "spreading",
     "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""

@@ -23,6 +23,7 @@ to 3.15)."""
 ALSO = {
     "http.client": ("urllib", "urllib.request"),
     "urllib3.connectionpool": ("requests",),
+    "_pytest.runner": ("pytest",),
 }
 """By which other names users know an instrumentation: what calls through the module, and what they have installed."""
 
@@ -92,6 +93,8 @@ def install(name, module):
     hook = targets.waiting.pop(name, None)
     if hook is not None and guard.call("hook of " + name, run_hook, name, hook, module):
         targets.installed.append(name)
+        if name not in targets.STDLIB:
+            cold("hooked").begin(name)
 
 
 def run_hook(name, hook, module):

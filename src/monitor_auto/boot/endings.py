@@ -49,9 +49,12 @@ def end(reason, exit_code, **more):
     session = recorder.session
     if session is None or session.is_ended:
         return False
-    children = guard.cold.__globals__.get("children")  # loaded with the first one
+    loaded = guard.cold.__globals__  # with the first child, and with the first library that is hooked
+    children = loaded.get("children")
     if children is not None and (children.known or children.expected):
         guard.late("unwaited", "on_end")
+    if "hooked" in loaded:
+        more["hooks"] = guard.late("hooked", "on_end")
     session.is_ended = True
     if reason != "exec":  # which may fail
         session.outermost = None

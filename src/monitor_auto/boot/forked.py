@@ -26,7 +26,7 @@ def become_child(settings, lineage, frame):
         loaded["children"].known.clear()
         loaded["children"].early.clear()
         loaded["children"].expected.clear()
-    for name in ("limits", "sampling", "selfreport", "background"):  # those that the parent has needed
+    for name in ("limits", "sampling", "selfreport", "background", "hooked"):  # those that the parent has needed
         if name in loaded:
             loaded[name].reset()
     if settings.flush_interval_seconds:

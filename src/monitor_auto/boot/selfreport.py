@@ -90,6 +90,8 @@ def record(is_trouble_only=False):
             write(key[0], now[key], new, *key[1:])
             _told[key] = now[key]
         _told["out"] = out
+        if not is_trouble_only and not session.is_ended and is_loaded("hooked"):
+            write_hooks()
         if not is_trouble_only:
             _told["own"], _told["reports"], _full_at = own, reports, now_seconds
     finally:
@@ -122,6 +124,15 @@ def write(metric, value, new, reason="", name=""):
     if name:
         facts["name"] = name
     recorder.write(recorder.METRIC, metric, encode.encode(facts))
+
+
+def write_hooks():
+    """Say what is hooked, and how much each hook has recorded; the end of the session says it by itself."""
+    global _reports
+    text = cold("hooked").news()
+    if text is not None:
+        _reports += 1
+        recorder.write(recorder.LIFECYCLE, "sdk.hooks", text)
 
 
 def enter(fresh, out):

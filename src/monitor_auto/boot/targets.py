@@ -27,6 +27,8 @@ uvloop, a loop."""
 LIBRARY = {
     "http.client": "monitor_auto.hooks.http_client:install",
     "wsgiref.handlers": "monitor_auto.hooks.wsgiref:install",
+    "logging": "monitor_auto.hooks.logging:install",
+    "unittest.suite": "monitor_auto.hooks.unittest:install",
 }
 """What programs call of the standard library: patched without wrapt, if MONITOR_INSTRUMENT and MONITOR_SKIP want it."""
 
@@ -51,6 +53,9 @@ THIRD_PARTY = {
     "starlette.applications": "monitor_auto.hooks.starlette:install",
     "starlette.routing": "monitor_auto.hooks.starlette:install_routing",
     "uvicorn.config": "monitor_auto.hooks.uvicorn:install",
+    "_pytest.runner": "monitor_auto.hooks.pytest:install",
+    "loguru._handler": "monitor_auto.hooks.loguru:install",
+    "structlog._output": "monitor_auto.hooks.structlog:install",
 }
 
 waiting = {**STDLIB, **LIBRARY, **THIRD_PARTY}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import exits, guard, recorder
+from ..boot import exits, guard, hooked, recorder
 from .wrapping import Undo, wrap
 
 _undo: list[Undo] = []
@@ -42,4 +42,5 @@ def on_cell(result: Any) -> None:
 def _record(result: Any) -> None:
     error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
+        hooked.add("ipython")
         exits.record_error(error, "error", {"cell": getattr(result, "execution_count", None)})

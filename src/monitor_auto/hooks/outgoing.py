@@ -11,7 +11,7 @@ import os
 import time
 
 from .. import boot
-from ..boot import choosing, context, encode, recorder
+from ..boot import choosing, context, encode, hooked, recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def end(
     settings: Any = recorder.settings
     if recorder.session is None or (settings.sample or "sampling" in _boot) and is_left_out():
         return
+    hooked.add(library)
     text = _beginnings.get((library, method, address, path)) or beginning(library, method, address, path)
     if type(status) is int:
         text = f'{text},"status":{status}'

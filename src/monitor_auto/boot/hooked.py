@@ -1,0 +1,71 @@
+"""Cold: what is hooked in fact, and how many events each hook has recorded: said by `session.end`, and by `sdk.hooks`
+with the reports of a session that lives long. Loaded with the first hook of a library. Builtin modules only.
+"""
+
+from . import formats, guard
+
+counts = {}
+"""Name of the instrumentation -> how many events it has recorded, or why it is off."""
+at_end = []
+"""Functions of hooks that the end of the session calls, before it is written."""
+_told = None
+
+NAMES = {"_pytest.runner": "pytest", "http.client": "http.client"}
+"""Those that users know by another name than that of the module's package."""
+
+
+class Counts(dict):
+    """Counts whose repr is JSON: formats.flat_object takes it as it is."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        parts = [formats.quote(k) + ":" + (formats.quote(v) if type(v) is str else str(v)) for k, v in self.items()]
+        return "{" + ",".join(parts) + "}"
+
+
+def name_of(target):
+    """Return the name by which users know what is hooked in a module."""
+    return NAMES.get(target) or target.partition(".")[0].lower()
+
+
+def begin(target):
+    """The hook of a module has been installed."""
+    counts.setdefault(name_of(target), 0)
+
+
+def fail(target, reason):
+    """A hook could not be installed, and is off."""
+    counts[name_of(target)] = "off: " + reason
+
+
+def add(name):
+    """Count an event that a hook has recorded."""
+    number = counts.get(name, 0)
+    counts[name] = number + 1 if type(number) is int else 1
+
+
+def on_end():
+    """Return what `session.end` says of hooks, after what they have to say themselves."""
+    for function in list(at_end):
+        guard.call("hooks", function)
+    return Counts(counts) if counts else None
+
+
+def news():
+    """Return what has changed since the last report, as JSON; None if nothing has."""
+    global _told
+    now = dict(counts)
+    if now == _told or not now:
+        return None
+    _told = now
+    return '{"hooks":' + repr(Counts(now)) + "}"
+
+
+def reset():
+    """Begin anew in a forked child: what is hooked stays hooked."""
+    global _told
+    _told = None
+    for name, number in list(counts.items()):
+        if type(number) is int:
+            counts[name] = 0
