@@ -1,6 +1,8 @@
 """How the background thread sends: over a kept connection, under TLS, through a proxy, a long backlog in blocks."""
 
 import json
+import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +136,7 @@ BURST = (
 import resource, subprocess
 from monitor_auto import Monitor
 time.sleep(1.1)
-for number in range(3000):
+for number in range(COUNT):
     Monitor.event("work.done", {"number": number, "poison": number == 1234, "text": 'ends"}\\n{"v":1,"event_id":"-7"'})
     if number == 2000:
         subprocess.run(["true"], check=True)
@@ -142,35 +144,41 @@ until("stop")
 """
 )
 MANY = {**OFTEN, "MONITOR_RATE_LIMIT": "0"}
-BEHAVIOURS = {
-    "200": (Answer(), lambda body: None, 3000),
-    "207": (
-        Answer(207, json.dumps({"errors": [{"index": 0, "message": "not this one"}]}).encode()),
-        lambda body: None,
-        3000,
-    ),
-    "400": (Answer(), lambda body: Answer(400) if b'"poison":true' in body else None, 2999),
-}
+BY_THREAD, BY_HELPER = 3000, 12_000
+"""So many wait that the thread sends them in blocks; that it has a helper do it."""
 
 
-@pytest.mark.parametrize("how", BEHAVIOURS)
-def test_long_backlog_is_answered_event_by_event(children: Children, collector: Collector, how: str) -> None:
+def burst(count: int = BY_THREAD) -> str:
+    """Return a program that records so many events at once."""
+    return BURST.replace("COUNT", str(count))
+
+
+NAMED = Answer(207, json.dumps({"errors": [{"index": 0, "message": "not this one"}]}).encode())
+
+
+@pytest.mark.parametrize("count", [BY_THREAD, BY_HELPER])
+@pytest.mark.parametrize("status", [200, 207, 400])
+def test_long_backlog_is_answered_event_by_event(
+    children: Children, collector: Collector, status: int, count: int
+) -> None:
     """What is sent in blocks is accounted for by the event, whatever the collector says of single ones."""
-    collector.answer, collector.refuse_when, count = BEHAVIOURS[how]
-    child = children.start(BURST, endpoint=collector.url, env=MANY)
-    collector.wait_for(count + 3, 180)
+    if status == 207:
+        collector.answer = NAMED
+    if status == 400:
+        collector.refuse_when = lambda body: Answer(400) if b'"poison":true' in body else None
+    child = children.start(burst(count), endpoint=collector.url, env=MANY)
+    collector.wait_for(count - (status == 400) + 3, 180)
     collector.answer = Answer()
     go_on(children)
     assert child.finish(timeout=120).status == 0
-    found = numbers(collector)
-    assert found == [number for number in range(3000) if count == 3000 or number != 1234]
+    assert numbers(collector) == [number for number in range(count) if status != 400 or number != 1234]
     assert len(collector.events()) == len(collector.unique())
     assert collector.names().count("process.exit") == 1
 
 
 def test_line_that_a_full_disk_has_torn_in_a_long_backlog(children: Children, collector: Collector) -> None:
     """Half a line between whole ones: the block that has it is looked at line by line, and nothing else is lost."""
-    program = BURST.replace(
+    program = burst().replace(
         "    if number == 2000:\n",
         """    if number == 1500:
         folder = os.environ["MONITOR_SPOOL_DIR"]
@@ -191,12 +199,16 @@ def test_line_that_a_full_disk_has_torn_in_a_long_backlog(children: Children, co
     assert sorted(numbers(collector)) == list(range(-1, 3000))
 
 
-def test_killed_in_a_long_backlog_repeats_one_batch_at_most(children: Children, collector: Collector) -> None:
+@pytest.mark.parametrize("count", [BY_THREAD, BY_HELPER])
+def test_killed_in_a_long_backlog_repeats_one_batch_at_most(
+    children: Children, collector: Collector, count: int
+) -> None:
     """However much is sent at a stretch, each answer is noted before the next batch goes."""
-    child = children.start(BURST, endpoint=collector.url, env={**MANY, "MONITOR_BATCH_SIZE": "10"})
+    child = children.start(burst(count), endpoint=collector.url, env={**MANY, "MONITOR_BATCH_SIZE": "10"})
     collector.wait_for(500, 180)
     child.process.kill()
-    child.finish(timeout=120)
+    child.finish(timeout=120)  # the helper, too, has closed what it had of the program
+    wait_for_no_helper()
     children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, env=MANY, timeout=120)
     found = numbers(collector)
     assert found == list(range(len(found))) and len(found) >= 499
@@ -204,19 +216,92 @@ def test_killed_in_a_long_backlog_repeats_one_batch_at_most(children: Children, 
     assert len(collector.events()) - len(collector.unique()) <= 10
 
 
-def test_exit_while_a_request_hangs(children: Children, collector: Collector) -> None:
+@pytest.mark.parametrize("count", [BY_THREAD, BY_HELPER])
+def test_exit_while_a_request_hangs(children: Children, collector: Collector, count: int) -> None:
     """The exit cuts off what the thread waits for: its deadline is the one that counts, and nothing is lost."""
     collector.answer = STALL
-    program = BURST.replace('until("stop")', 'until("stop")\nprint(time.monotonic())')
-    child = children.start(program, endpoint=collector.url, env={**MANY, "MONITOR_EXIT_TIMEOUT": "1"})
+    child = children.start(burst(count), endpoint=collector.url, env={**MANY, "MONITOR_EXIT_TIMEOUT": "1"})
     collector.wait_for_request(1, 120)
     go_on(children)
-    run = child.finish(timeout=20)
+    run = child.finish(timeout=25)
     assert (run.status, run.stderr) == (0, b"")
+    wait_for_no_helper()
     collector.go_away()
     collector.answer = Answer()
     collector.come_back()
     flush = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
     assert flush.status == 0
-    assert numbers(collector) == list(range(3000))
+    assert numbers(collector) == list(range(count))
     assert collector.names()[-1] == "session.end"
+
+
+HELPED = (
+    UNTIL
+    + """
+import warnings
+from monitor_auto import Monitor
+def helpers():
+    found = 0
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as words, open(f"/proc/{name}/environ", "rb") as environment:
+                found += b"backlog_main" in words.read() and os.environ["HOME"].encode() in environment.read()
+        except OSError:
+            pass
+    return found
+HABIT
+time.sleep(1.1)
+seen, end = False, time.monotonic() + 120
+for number in range(12_000):
+    Monitor.event("work.done", {"number": number, "pad": "x" * 200})
+while not seen and not os.path.exists("stop") and time.monotonic() < end:
+    seen = helpers() > 0
+AFTER
+print("helper" if seen else "no helper")
+until("stop")
+"""
+)
+CHILDREN = """
+try:
+    print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("no child")
+"""
+FORKS = """
+for number in range(3):
+    if not os.fork():
+        os._exit(helpers())
+    assert not os.wait()[1]
+print("forked")
+"""
+HABITS = {
+    "none": ("", CHILDREN, b"no child\nhelper\n"),
+    "forks": ("", FORKS, b"forked\nhelper\n"),
+    "a child": ("import subprocess; child = subprocess.Popen(['sleep', '600'])", "child.kill(); child.wait()", None),
+    "a handler": ("import signal; signal.signal(signal.SIGCHLD, lambda *args: print('SIGCHLD'))", "", None),
+    "waits": ("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])", "", None),
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_helper_for_a_long_backlog_is_not_seen(children: Children, collector: Collector, habit: str) -> None:
+    """A program that waits for any child must not get ours; where it could, the thread does all by itself."""
+    before, after, expected = HABITS[habit]
+    program = HELPED.replace("HABIT", before).replace("AFTER", after)
+    child = children.start(program, endpoint=collector.url, env=MANY, flags=("-W", "error"))
+    collector.wait_for(12_000, 180)
+    go_on(children)
+    run = child.finish(timeout=120)
+    assert (run.status, run.stdout, run.stderr) == (0, expected or b"no helper\n", b"")
+    assert numbers(collector) == list(range(12_000))
+    assert len(collector.events()) == len(collector.unique())
+
+
+def wait_for_no_helper() -> None:
+    """Wait until no helper of this user is there any more."""
+    for _ in range(3000):
+        found = subprocess.run(["pgrep", "-f", "backlog_main"], capture_output=True).stdout
+        if not found:
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError(f"helpers that do not end: {found!r}")

@@ -66,6 +66,7 @@ LAYERS = {
     # Runs in `monitor-auto flush` only, never in a program of somebody else's.
     "delivery.drain": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
     # Runs in the helper interpreter.
+    "delivery.backlog_main": layer("boot", "delivery", others=ANY_STDLIB | ANNOTATIONS),
     "delivery.courier_main": layer("delivery", others=ANY_STDLIB | ANNOTATIONS),
     "hooks": layer("boot", *HOOKS_SHARE, others=BUILTIN | ANNOTATIONS),
     # A server in a process of its own.
@@ -110,6 +111,7 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.cuttable", "httpcore"): "its connections are made where they can be cut",
     ("monitor_auto.delivery.cuttable", "socket"): "the same; httpcore has loaded it",
     ("monitor_auto.delivery.cuttable", "typing"): "this file pays for httpx anyhow",
+    ("monitor_auto.delivery.backlog", "_socket"): "the pair of sockets that leads to the helper",
     ("monitor_auto.delivery.kept", "_socket"): "the connection to the collector",
     ("monitor_auto.delivery.kept", "zlib"): "compresses a batch for another machine",
     ("monitor_auto.delivery.native", "httpx"): "TLS, names and proxies",

@@ -9,7 +9,7 @@ Guarantees:
 
 import os
 
-from monitor_auto.boot import express, guard
+from monitor_auto.boot import express
 
 from . import answers, deaths
 from .batches import MAX_BODY_BYTES, framed
@@ -41,10 +41,17 @@ def is_worthwhile(segment: "Segment") -> bool:
         return False
 
 
-def deliver(segment: "Segment", sending: "Sending", batch_size: int, check: "Callable[[], None]") -> bool:
+def deliver(
+    segment: "Segment",
+    sending: "Sending",
+    batch_size: int,
+    check: "Callable[[], None]",
+    remember: "Callable[[bytes], None]" = deaths.remember,
+) -> bool:
     """Send a segment; return whether to go on: with the next one where it `is_finished`, else with what is left of it.
 
-    `check` is called before each batch, and raises what shall end it. Raises OSError and Unreadable.
+    `check` is called before each batch, and raises what shall end it; `remember` gets each `process.exit`. Raises
+    OSError and Unreadable.
     """
     descriptor, facts = open_own(segment.path)
     try:
@@ -53,6 +60,7 @@ def deliver(segment: "Segment", sending: "Sending", batch_size: int, check: "Cal
         segment.end = max(segment.end, segment.position(facts.st_size))
         for lines in groups(descriptor, segment.end, batch_size):
             check()
+            tell_exits(lines, remember)
             if not send(segment, sending, lines):
                 return False
     except Unusual:
@@ -104,14 +112,17 @@ def send(segment: "Segment", sending: "Sending", lines: list[bytes]) -> bool:
     return True
 
 
-def last_number(lines: list[bytes], session: str) -> int:
-    """Return the highest sequence number of these lines, and remember what they tell of children."""
-    block = b"\n".join(lines)
-    if PROCESS_EXIT in block:
+def tell_exits(lines: list[bytes], remember: "Callable[[bytes], None]") -> None:
+    """Tell of the lines that say how a child has ended."""
+    if PROCESS_EXIT in b"\n".join(lines):
         for line in lines:
             if PROCESS_EXIT in line:
-                guard.call("deaths", deaths.remember, line)
-    parts = block.split(_EVENT_ID + session.encode() + b"-")
+                remember(line)
+
+
+def last_number(lines: list[bytes], session: str) -> int:
+    """Return the highest sequence number of these lines."""
+    parts = b"\n".join(lines).split(_EVENT_ID + session.encode() + b"-")
     numbers = [part[: part.find(b'"')] for part in parts[1:]]
     if len(numbers) != len(lines) or not all(map(bytes.isdigit, numbers)):  # one of the program's own texts has it, too
         return max(map(express.sequence_of, lines))

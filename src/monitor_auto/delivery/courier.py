@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CODE = "import sys; sys.path.append(sys.argv[1]); from monitor_auto.delivery.courier_main import main; main()"
 HELPERS_FD = 3
 MAX_ANSWER_BYTES = 1 << 20
-_LIBRARY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LIBRARY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class Courier:
@@ -126,15 +126,19 @@ def _pair(sockets: "Any") -> "tuple[Any, Any]":
 
 
 def _spawn(python: str, descriptor: int) -> int:
+    return spawn([python, "-I", "-S", "-c", CODE, LIBRARY], descriptor)
+
+
+def spawn(words: list[str], descriptor: int) -> int:
+    """Start a helper that has this descriptor as HELPERS_FD; return its pid. Raises OSError."""
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     # Out of the way of 0 to 2, which may be closed here, and of its own target, which would stay close-on-exec.
     high = os.dup2(descriptor, 63, inheritable=False) if descriptor <= HELPERS_FD else descriptor
     actions = [*null, (os.POSIX_SPAWN_DUP2, high, HELPERS_FD)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MONITOR_")}
-    words = [python, "-I", "-S", "-c", CODE, _LIBRARY]
     try:
         spawn = patches.real_of(os.posix_spawn)  # no child of the program's
-        pid: int = spawn(python, words, environment, file_actions=actions, setsigmask=(), setsigdef=_to_default())
+        pid: int = spawn(words[0], words, environment, file_actions=actions, setsigmask=(), setsigdef=_to_default())
         return pid
     finally:
         if high != descriptor:

@@ -11,10 +11,10 @@ import os
 import sys
 import time
 
-from monitor_auto.boot import background, check_same, cold, guard, handover, recorder, repairs, spool, stdlib
+from monitor_auto.boot import background, check_same, cold, guard, handover, notes, recorder, repairs, spool, stdlib
 
 from . import breaker, hush, policy, resources
-from .exchange import NoAnswer, addresses, has_proxy
+from .exchange import NoAnswer
 from .last_call import Call, Sender
 from .lines import OutOfTime
 from .policy import Policy
@@ -243,9 +243,17 @@ class Delivery(Call):
         """Send long segments of our own in blocks, as far as that goes, and take them off the list; return whether to
         go on.
         """
-        while own and not getattr(self.flusher.segment, "was_torn", False):
-            from . import bulk
+        from . import backlog, bulk
 
+        is_usual = not getattr(self.flusher.segment, "was_torn", False)
+        if is_usual and backlog.is_long(own) and backlog.would_be_unseen():
+            try:
+                if not backlog.deliver(self.flusher.state, self.sending, own, self.batch_size):
+                    return False
+            except OSError as error:  # no process, no descriptor: the thread does it by itself
+                notes.debug(f"no helper: {error}")
+            own[:] = [Segment(segment.directory, segment.base, segment.number) for segment in own]
+        while own and is_usual:
             segment = own[0]
             if not bulk.is_worthwhile(segment):
                 break
@@ -319,10 +327,10 @@ class Connection:
 
     def connect(self) -> "Any":
         """Return what sends. Raises NoAnswer where the environment does not let it."""
-        hosts = plain_hosts(self.settings)
-        if hosts:
-            from . import kept
+        from . import kept
 
+        hosts = kept.plain_hosts(self.settings)
+        if hosts:
             self.transport = kept.Kept(self.state, self.settings, hosts)
         elif is_way_clear():
             from . import cuttable
@@ -367,13 +375,6 @@ class Plain:
 
     def close(self) -> None:
         """Nothing is kept open."""
-
-
-def plain_hosts(settings: "Any") -> tuple[str, ...]:
-    """Return the addresses to which a bare socket can send: without TLS, a name to look up, or a proxy."""
-    hosts = addresses(settings.host) if settings.scheme == "http" else ()
-    is_near = any(host == "::1" or host.startswith("127.") for host in hosts)
-    return hosts if is_near or not has_proxy("http") else ()
 
 
 def is_way_clear() -> bool:

@@ -169,3 +169,10 @@ class Kept:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
+
+
+def plain_hosts(settings: "Any") -> tuple[str, ...]:
+    """Return the addresses to which a bare socket can send: without TLS, a name to look up, or a proxy."""
+    hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
+    is_near = any(host == "::1" or host.startswith("127.") for host in hosts)
+    return hosts if is_near or not exchange.has_proxy("http") else ()
