@@ -100,7 +100,7 @@ answers = {Monitor.flush(30) for _ in range(60)}
 done = True
 for worker in workers:
     worker.join()
-print(answers, next(count) > 100)
+print(answers, next(count) > 100, flush=True)
 END
 """
 )
