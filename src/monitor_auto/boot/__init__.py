@@ -42,10 +42,9 @@ COLD = (
     "unwaited",
 )
 COLDER = (
-    "arrivals", "background", "choosing", "ci", "commandline", "context", "environments", "express", "handover",
-    "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling", "selfreport", "splitting",
-    "spreading",
-    "teardown", "terminating", "undoing",
+    "arrivals", "background", "choosing", "ci", "commandline", "context", "embedded", "environments", "express",
+    "handover", "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling", "selfreport",
+    "splitting", "spreading", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 
@@ -118,6 +117,8 @@ def start_process(overrides):
         guard.late("relaying", "install")
     if decided.term_timeout_seconds:
         guard.late("terminating", "install")
+    if not sys.orig_argv:  # no `python`, but a program that has it inside
+        guard.late("embedded", "install")
     if role != "forkserver":
         start_session(decided, _lineage, role or "exec")
     elif _lineage:  # no session itself: its workers are, and their parent is who asked for them

@@ -90,9 +90,12 @@ def close():
 
 
 def has_living_parent():
-    """True when a session that lives, of the same endpoint and spool, has started this one."""
+    """True when a session that lives, of the same endpoint and spool, has started this one, and comes to deliver."""
     session, segment = recorder.session, recorder.segment
     if session.parent is None or segment.directory is None:
+        return False
+    embedded = vars(sys.modules[__package__]).get("embedded")
+    if embedded is not None and embedded.has_forked:
         return False
     base = segment.directory + "/" + segment.key + "." + session.tree + "." + session.parent
     return is_locked(base + ".live") and (not recorder.settings.token or has_token(base + ".0.jsonl"))

@@ -128,7 +128,9 @@ def multiprocessing_role(arguments):
 
 def program_name(arguments):
     """Return the program of a command line with options (script path, module of -m, "-c", or "python" for a prompt)
-    and whether it is a script file.
+    and whether it is a script file; or the program that has this interpreter inside.
     """
+    if not arguments:
+        return redact.tidy(cold("embedded").program()) or "python", False
     name, is_script = cold("commandline").program_of(arguments)
     return (redact.tidy(name.rpartition("/")[2]) if is_script else name), is_script

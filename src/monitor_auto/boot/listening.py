@@ -1,13 +1,15 @@
-"""Cold: a socket of the program that listens is a sign that the session lives on: it may be the last that anybody hears
-of it. Builtin modules only; loaded after the program has imported `socket`.
+"""Cold: a socket of the program that listens, or gets an address, is a sign that the session lives on: it may be the
+last that anybody hears of it. Builtin modules only; loaded after the program has imported `socket`.
+
+A socket that only has an address is one for UDP, or the workers of this process will listen (uvicorn).
 """
 
 from . import guard, patches
 
 
-class Listen:
-    """Stands in the class `socket.socket` for the `listen` that it inherits, hands out just that one, and knows by this
-    that a socket of the program is about to listen. What the program gets is what it gets without us.
+class Serve:
+    """Stands in the class `socket.socket` for a method that it inherits, hands out just that one, and knows by this
+    that a socket of the program is about to serve. What the program gets is what it gets without us.
     """
 
     __slots__ = ("real",)
@@ -25,5 +27,7 @@ class Listen:
 def install(module):
     """Watch for sockets that listen. Called after `import socket`; `undoing.py` undoes it."""
     kind = getattr(module, "socket", None)
-    if isinstance(kind, type) and kind.__module__ == "socket" and "listen" not in vars(kind):
-        patches.replace(kind, "listen", Listen(kind.listen))
+    if isinstance(kind, type) and kind.__module__ == "socket":
+        for name in ("listen", "bind"):
+            if name not in vars(kind):
+                patches.replace(kind, name, Serve(getattr(kind, name)))

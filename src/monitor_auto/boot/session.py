@@ -72,7 +72,7 @@ def start_facts(session, settings):
         "pid": session.pid,
         "ppid": system.getppid(),
         "program": session.program,
-        "argv": command_line(sys.orig_argv, settings.argv),
+        "argv": command_line(sys.orig_argv or cold("embedded").command_line(), settings.argv),
         "cwd": redact.tidy(folder),
         "executable": redact.tidy(sys.executable),
         "venv": redact.tidy(sys.prefix) if sys.prefix != sys.base_prefix else None,

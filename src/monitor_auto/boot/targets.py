@@ -20,9 +20,11 @@ STDLIB = {
     "multiprocessing.forkserver": "monitor_auto.boot.starting:install_forkserver",
     "subprocess": "monitor_auto.boot.children:install",
     "socket": "monitor_auto.boot.listening:install",
+    "pyuwsgi": "monitor_auto.boot.embedded:install_uwsgi",
+    "uwsgidecorators": "monitor_auto.boot.embedded:install_uwsgidecorators",
 }
 """What shows how programs and their children end: always wanted, and patched without wrapt. Of the standard library but
-uvloop, a loop."""
+uvloop, a loop, and uWSGI, which forks."""
 
 LIBRARY = {
     "http.client": "monitor_auto.hooks.http_client:install",

@@ -14,8 +14,8 @@ from monitor_auto.boot.formats import endpoint_key
 from monitor_auto.boot.settings import default_directory
 from monitor_auto.delivery import account, breaker
 from monitor_auto.delivery.claims import field as header_field
+from monitor_auto.delivery.deaths import began_at
 from monitor_auto.delivery.drain import count_events, existing_spools
-from monitor_auto.delivery.lost import started
 from monitor_auto.delivery.segments import Segment, Unreadable, open_own, read_header, sessions, split_name
 
 MAX_LEDGER_BYTES = 4 << 20
@@ -169,7 +169,7 @@ def _add(backlog: Backlog, base: str, numbers: list[int]) -> None:
         backlog.events += waiting
         backlog.bytes += size(segment.path)
         if waiting:
-            backlog.oldest_seconds = max(backlog.oldest_seconds, time.time() - started(base))
+            backlog.oldest_seconds = max(backlog.oldest_seconds, time.time() - began_at(base))
         backlog.endpoint = backlog.endpoint or endpoint_of(segment)
 
 

@@ -11,7 +11,7 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import guard, notes, recorder
+from monitor_auto.boot import guard, handover, notes, recorder
 from monitor_auto.boot.formats import quote
 
 from . import strict
@@ -150,6 +150,14 @@ def claim(directory: str, base: str, is_lonely: bool = False) -> "Claim | None":
         if descriptor is None:
             _held.pop((os.getpid(), base), None)
     return None if descriptor is None else Claim(directory, base, descriptor)
+
+
+def is_alive(directory: str, base: str) -> bool:
+    """True while another process holds a session's lock: it lives, or is being delivered. One that we have claimed, or
+    try to, is dead: looking at its lock would drop it.
+    """
+    is_ours = recorder.segment is not None and base == recorder.segment.base
+    return is_ours or (os.getpid(), base) not in _held and bool(handover.is_locked(f"{directory}/{base}.live"))
 
 
 def _lock(path: str, is_lonely: bool) -> "int | None":

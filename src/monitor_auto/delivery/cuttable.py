@@ -6,6 +6,8 @@ Guarantees:
   handshake, sending, the answer.
 - What is half imported then is imported again the next time; a fork finds no module of it locked.
 - Nothing of it shows in the program's logs: httpx's and httpcore's loggers say nothing for this thread.
+- A program that does not use trio does not get it, wherever it is installed: importing it starts `ldconfig`, a child
+  that the program's own `os.wait()` would find (trio/_core/_thread_cache.py, 0.22 to 0.35).
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class Cutter:
         self.state = state
         self.sockets: list[Any] = []
         self.find_spec: Any = None
+        self.is_trio_promised = False
         self.register: tuple[Any, Any] = (None, None)
 
     def cut(self) -> None:
@@ -62,7 +65,8 @@ class Cutter:
 
     def while_importing(self) -> None:
         """Let every import of this thread end when the thread is to stop: importing httpx takes longer than a fork may,
-        and a module that is locked by a thread which the child does not have would be locked there for ever.
+        and a module that is locked by a thread which the child does not have would be locked there for ever. And let
+        httpcore, which asks for trio without needing it, not find it.
 
         The finder that looks is our own, which every import asks anyhow. What it raises is caught by nobody on its way.
         """
@@ -72,8 +76,12 @@ class Cutter:
         state = self.state
 
         def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-            if state.is_stopping and get_ident() == state.ident:
-                raise Stopped
+            if get_ident() == state.ident:
+                if state.is_stopping:
+                    raise Stopped
+                if name == "trio":
+                    self.is_trio_promised = True
+                    raise ModuleNotFoundError("not for our sake", name=name)
             return real_find_spec(name, path, target)
 
         self.find_spec = real_find_spec
@@ -102,6 +110,8 @@ class Cutter:
         """Put everything back, and register what was kept if no fork has begun; else the next thread does."""
         if self.find_spec is not None:
             targets.find_spec = self.find_spec
+            if self.is_trio_promised:
+                guard.call("trio", promise_trio)
         real_register, monitored = self.register
         if monitored is not None and os.register_at_fork is monitored:
             os.register_at_fork = real_register
@@ -122,6 +132,22 @@ class Cutter:
             pool = getattr(transport, "_pool", None)
             if pool is not None and hasattr(pool, "_network_backend"):
                 pool._network_backend = make_backend(self)
+
+
+class Later(type(sys)):  # type: ignore[misc]
+    """Stands in httpcore for a trio that is not imported yet; a program that comes to run trio gets the real one."""
+
+    def __getattr__(self, name: str) -> Any:
+        trio = __import__("trio")  # the program's library, not one of ours
+        sys.modules["httpcore._synchronization"].trio = trio  # type: ignore[attr-defined]
+        return getattr(trio, name)
+
+
+def promise_trio() -> None:
+    """Put back what was kept from httpcore: the program may import the real one at any time, and use both."""
+    httpcore = sys.modules.get("httpcore._synchronization")
+    if httpcore is not None and getattr(httpcore, "trio", Later) is None:
+        httpcore.trio = sys.modules.get("trio") or Later("trio")  # type: ignore[attr-defined]
 
 
 def make_backend(cutter: Cutter) -> Any:

@@ -6,12 +6,13 @@ beside the child's, or that this very process has delivered before.
 """
 
 import os
+import time
 
 from monitor_auto.boot.spool import one_line
 
 from . import strict
 from .lines import read_lines
-from .segments import PROCESS_EXIT, Segment, Unreadable, open_own, read_header, sessions
+from .segments import PROCESS_EXIT, Segment, Unreadable, open_own, read_header, session_id, sessions
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ MAX_EXECS = 8
 """A program that replaces itself keeps its pid, and its parent does not learn that it is another session."""
 TOLERANCE_SECONDS = 2.0
 """Between the clocks by which parent and child have noted the same moment."""
+IS_EXITING = 0x4
+"""PF_EXITING (linux/sched.h), in the flags that proc(5) shows."""
 _remembered: dict[bytes, list[bytes]] = {}
 _count = 0
 
@@ -78,6 +81,49 @@ def exit_of(line: bytes, pid: "float | None", began: float) -> "dict[str, Any]":
     started = ended - (number_of(data.get("duration_ms")) or 0.0) / 1000
     is_it = started - TOLERANCE_SECONDS <= began <= ended + TOLERANCE_SECONDS
     return {name: data[name] for name in ("signal", "exit_code", "core_dumped") if name in data} if is_it else {}
+
+
+def is_better_known(directory: str, base: str, own: str) -> bool:
+    """True while somebody else can say more of a session's death than this one, `own`: its parent, which lives and is
+    going to wait for it, or has just done so.
+    """
+    from . import claims
+
+    header = header_of(segments_of(directory, base))
+    parent = header.get("parent")
+    if not isinstance(parent, str) or len(parent) != 36:
+        return False
+    if base[:30] + parent != own:
+        return claims.is_alive(directory, base[:30] + parent)
+    return is_there(header, began_at(base)) == "dying"
+
+
+def is_there(header: "dict[str, Any]", began: float) -> str:
+    """Return what has become of the process of a dead session: "dying" where its parent has not waited for it, "exec"
+    where it lives on as another program, "" where it is gone, or cannot be told.
+    """
+    pid, machine = number_of(header.get("pid")), one_line("/etc/machine-id")
+    is_here = bool(machine) and header.get("machine") == machine  # not of another container, with pids of its own
+    if not is_here or is_booted_since(header) or pid is None:
+        return ""
+    try:
+        with open(f"/proc/{int(pid)}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        started = time.time() - now + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):  # gone; no Linux
+        return ""
+    if started > began + TOLERANCE_SECONDS:  # another process, with the same number
+        return ""
+    return "dying" if fields[0] in b"ZX" or int(fields[6]) & IS_EXITING else "exec"
+
+
+def began_at(base: str) -> float:
+    """Return when a session started, in Unix seconds: its id, a UUIDv7, begins with the milliseconds."""
+    try:
+        return int(session_id(base).replace("-", "")[:12], 16) / 1000
+    except ValueError:
+        return 0.0
 
 
 def number_of(value: "Any") -> "float | None":
@@ -145,7 +191,11 @@ def is_rebooted(header: bytes) -> bool:
     """True when the machine was started anew since the session was. False also where that cannot be known: a container
     has no id of a machine, so that another boot may be another machine that has the same volume.
     """
-    facts = object_of(header)
+    return is_booted_since(object_of(header))
+
+
+def is_booted_since(facts: "dict[str, Any]") -> bool:
+    """The same of a header that was read."""
     machine, boot = one_line("/etc/machine-id"), one_line("/proc/sys/kernel/random/boot_id")
     is_here = bool(machine and boot and facts.get("boot")) and facts.get("machine") == machine
     return is_here and facts.get("boot") != boot

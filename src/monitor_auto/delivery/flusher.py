@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .segments import Line
 
 REQUEST_SECONDS = 30.0
+MAX_SEEN = 1000
 LIBRARIES = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
 
 
@@ -288,6 +289,13 @@ class Delivery(Call):
         self.others = dict(orphans)
         return self.deliver(self.watched(lines()), [], 1)
 
+    def claimed_lines(self, base: str) -> "Iterator[Line]":
+        """Yield the lines of another session, if it is dead; in time, if somebody else will know more of its death."""
+        if is_left_to_others(str(self.directory), base, self.base, self.flusher.policy.interval_seconds):
+            self.others.pop(base)
+        else:
+            yield from super().claimed_lines(base)
+
     def watched(self, lines: "Iterator[Line]") -> "Iterator[Line]":
         """Yield the lines, until the thread is told to stop."""
         state = self.flusher.state
@@ -407,6 +415,25 @@ def own_numbers(directory: str, base: str, sealed: int) -> list[int]:
         numbers.insert(0, number)
         number -= 1
     return numbers
+
+
+_first_seen: dict[str, float] = {}
+"""When this process has met a session first that it has left to others."""
+
+
+def is_left_to_others(directory: str, base: str, own: str, interval_seconds: float) -> bool:
+    """Return whether to wait with a dead session: its parent lives, and learns of the death when it waits for it, or
+    has just learnt and sent it. It is waited for twice the interval.
+    """
+    from . import deaths
+
+    if not deaths.is_better_known(directory, base, own):
+        _first_seen.pop(base, None)
+        return False
+    now = time.monotonic()
+    if len(_first_seen) > MAX_SEEN:
+        _first_seen.clear()
+    return now - _first_seen.setdefault(base, now) < 2 * interval_seconds
 
 
 def take_turn(directory: str) -> "int | None":

@@ -129,7 +129,7 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
     last = strict.parse(remains.last_line.decode()) if remains.last_line else {}
     sequence = remains.sequence + 1 if remains.sequence >= 0 else UNKNOWN_SEQUENCE
     stack, died = native_stack(claim.descriptor)
-    began = started(claim.base)
+    began = deaths.began_at(claim.base)
     seen = deaths.seen_by_parent(claim.directory, claim.base, remains.header, began)
     signal = signal_of(stack, remains.header)
     if signal == "SIGTERM" and "exit_code" in seen:  # somebody has put a handler there after all, and it has returned
@@ -139,14 +139,17 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
     name = signal or (seen.get("signal") if seen.get("signal") in STACKED else "")
     if name and not is_written(last, name):
         rows.append(("error", "error." + name, death(name, stack if signal else "")))
-    pid = deaths.number_of(deaths.object_of(remains.header).get("pid"))
+    header = deaths.object_of(remains.header)
+    pid = deaths.number_of(header.get("pid"))
     facts = {"pid": pid, "signal": signal, **seen}
+    if not signal and not seen and deaths.is_there(header, began) == "exec":
+        facts["reason"] = "exec"  # by C code: Python's own is seen
     facts["reboot"] = deaths.is_rebooted(remains.header)
     facts.update(last_event=last.get("name"), last_event_at=last.get("timestamp"))
     facts["lived_at_least_ms"] = max(0, round((ended - began) * 1000))
     kept = {name: value for name, value in facts.items() if value or name == "exit_code"}
     rows.append(("lifecycle", "session.lost", kept))
-    who = identity(remains.last_line) or default_identity(claim, settings)
+    who = identity(remains.last_line) or default_identity(claim, settings, remains.header)
     lines = []
     for kind, name, data in rows:
         facts = {"type": kind, "name": name, "timestamp": timestamp(ended)}
@@ -179,10 +182,13 @@ def identity(line: bytes) -> str:
     return '"source":{' + middle.decode() if is_ours else ""
 
 
-def default_identity(claim: "Claim", settings: "Any") -> str:
+def default_identity(claim: "Claim", settings: "Any", header: bytes) -> str:
     """Return what is known without any line."""
     source = {"sdk": "python", "platform": str(settings.platform)}
-    session = {"id": session_id(claim.base), "started": timestamp(started(claim.base))}
+    session = {"id": session_id(claim.base), "started": timestamp(deaths.began_at(claim.base))}
+    parent = deaths.object_of(header).get("parent")
+    if isinstance(parent, str) and len(parent) == 36:
+        session["parent"] = parent
     text: str = '"source":' + flat_object(source) + ',"session":' + flat_object(session)
     return text
 
@@ -238,11 +244,3 @@ def append(segment: Segment, data: bytes) -> None:
         os.utime(segment.path, (time.time(), facts.st_mtime))  # age counts from what the session wrote
     finally:
         os.close(descriptor)
-
-
-def started(base: str) -> float:
-    """Return when a session started, in Unix seconds: its id, a UUIDv7, begins with the milliseconds."""
-    try:
-        return int(session_id(base).replace("-", "")[:12], 16) / 1000
-    except ValueError:
-        return 0.0
