@@ -88,6 +88,7 @@ MORE_IMPORTS = {
     ("monitor_auto.boot.relaying", "select"): "waits for what a child writes",
     ("monitor_auto.boot.repairs", "resource"): "lifts a soft limit that leaves the program few descriptors",
     ("monitor_auto.boot.express", "_socket"): "what socket wraps: 2 ms of an exit instead of 10",
+    ("monitor_auto.delivery.cuttable", "trio"): "what we have kept from httpcore, when a program comes to run it",
     ("monitor_auto.delivery.exchange", "_socket"): "the same, where an exit is not the usual one",
     ("monitor_auto.delivery.exchange", "zlib"): "an answer that was compressed unasked",
     ("monitor_auto.delivery.courier", "_socket"): "the pair of sockets that leads to the helper",

@@ -18,8 +18,8 @@ from support.children import Children
 from support.collector import Collector
 from support.needs import miss, need_command
 from support.sandbox import Sandbox
-from support.workers import ASGI, REQUIREMENTS, WSGI, masked, serve
 from support.spool import segments
+from support.workers import ASGI, REQUIREMENTS, WSGI, masked, serve
 
 pytestmark = pytest.mark.slow
 
