@@ -13,7 +13,7 @@ PROBE = """
     files = sorted(map(int, os.listdir("/proc/self/fd")))
     tasks = len(os.listdir("/proc/self/task"))
     threads = _thread._count()
-    collector = gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.callbacks, gc.garbage, gc.get_freeze_count()
+    collector = gc.isenabled(), gc.get_threshold(), gc.get_debug(), len(gc.callbacks) <= 1, gc.garbage, gc.get_freeze_count()
     mine = ("MONITOR_ENDPOINT", "MONITOR_SPOOL_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in mine}
     modules = set(sys.modules)

@@ -194,7 +194,7 @@ def test_package_that_changes_under_a_program_harms_neither_it_nor_its_events(
     done = changed_while_running(children, scratch, CHANGES[how], call, collector.url)
     assert (done.status, done.stdout, done.stderr) == (6, b"False\n", b"")
     own = ["session.start", "my.step", "error.ValueError", "session.exit", "session.end"]
-    child = ["session.start", "session.end"]
+    child = ["process.start", "session.start", "session.end", "process.exit"]
     assert sorted(done.names) == sorted(own + child)
     assert {line["what"] for line in done.ledger} == {"problem"}
     assert any("upgraded or removed" in problem for problem in problems_of(done))

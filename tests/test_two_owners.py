@@ -107,9 +107,9 @@ def test_child_without_the_token_loses_nothing(
     collector.wait_for_request(2 if is_refused else 1)
     assert ("child.step" in collector.names()) == (not is_refused)
     children.run("pass", endpoint=collector.url, env=env)
-    collector.wait_for(7)
+    collector.wait_for(9)
     assert collector.names().count("child.step") == 1
-    assert len(collector.events()) == 7
+    assert len(collector.events()) == 9
 
 
 def test_local_never_leaves(children: Children, collector: Collector) -> None:
@@ -130,8 +130,8 @@ def test_child_of_a_local_parent_delivers_to_its_own_collector(children: Childre
     """And the other way round: each endpoint is a household of its own."""
     done = children.run(PARENT, argv=["dies first", collector.url], endpoint="local:")
     assert collector.names() == ["session.start", "child.step", "session.end"]
-    assert done.names == ["session.start", "session.end"]
+    assert done.names == ["session.start", "process.start", "process.exit", "session.end"]
     collector.requests.clear()
     done = children.run(PARENT, argv=["dies first", "local:"], endpoint=collector.url)
-    assert collector.names() == ["session.start", "session.end"]
+    assert collector.names() == ["session.start", "process.start", "process.exit", "session.end"]
     assert "child.step" in done.names
