@@ -19,6 +19,7 @@ from support.network import make_certificate, running_proxy
 from support.silence import SILENT_RESOLVER
 
 START, END = "session.start", "session.end"
+CHILD = ("process.start", "process.exit")
 FLUSH = ["python", "-m", "monitor_auto", "flush"]
 ONE_SECOND: dict[str, str | None] = {"MONITOR_EXIT_TIMEOUT": "1"}
 BACK_OFF_SECONDS = 600
@@ -51,7 +52,7 @@ PROGRAMS = {
         subprocess.Popen([sys.executable, "-c", code], stdin=out)
         print("out")
         """,
-        [START, END, START, "session.exit", END],
+        [START, *CHILD, END, START, "session.exit", END],
     ),
     "worker": Program(
         """
@@ -64,7 +65,7 @@ PROGRAMS = {
             process.join()
             print(process.exitcode)
         """,
-        [START, START, "session.exit", END, END],
+        [START, *CHILD, START, "session.exit", END, END],
     ),
 }
 
