@@ -13,7 +13,8 @@ PROBE = """
     files = sorted(map(int, os.listdir("/proc/self/fd")))
     tasks = len(os.listdir("/proc/self/task"))
     threads = _thread._count()
-    collector = gc.isenabled(), gc.get_threshold(), gc.get_debug(), len(gc.callbacks) <= 1, gc.garbage, gc.get_freeze_count()
+    collector = gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.garbage, gc.get_freeze_count()
+    has_one_of_ours = len(gc.callbacks) <= 1
     mine = ("MONITOR_ENDPOINT", "MONITOR_SPOOL_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in mine}
     modules = set(sys.modules)
@@ -23,7 +24,7 @@ PROBE = """
         "tasks": tasks,
         "threads": threads,
         "thread names": [thread.name for thread in threading.enumerate()],
-        "gc": collector,
+        "gc": (collector, has_one_of_ours),
         "environment": environment,
         "standard library modules": sorted(name for name in modules if name.partition(".")[0] != "monitor_auto"
                                            and name not in sys.builtin_module_names),

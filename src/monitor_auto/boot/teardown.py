@@ -15,7 +15,7 @@ def make_import(package):
                     package["load"](part)
             return type(package["sys"].implementation)(**package)
         # importlib keeps _imp, _thread and _weakref to the very end (3.10 to 3.15, importlib/_bootstrap.py: _setup).
-        importlib = type(package["__spec__"]).__init__.__globals__
+        importlib = type(package["_builtins"]["__spec__"]).__init__.__globals__
         for holder in (importlib, *[vars(package[part]) for part in package["HOT"]]):
             module = holder.get(name)
             if isinstance(module, type(package["sys"])):
