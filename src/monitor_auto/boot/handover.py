@@ -94,7 +94,7 @@ def has_living_parent():
     session, segment = recorder.session, recorder.segment
     if session.parent is None or segment.directory is None:
         return False
-    embedded = vars(sys.modules[__package__]).get("embedded")
+    embedded = cold.__globals__.get("embedded")
     if embedded is not None and embedded.has_forked:
         return False
     base = segment.directory + "/" + segment.key + "." + session.tree + "." + session.parent
