@@ -1,6 +1,7 @@
 """What servers are asked: one event a request, below the caller's span, and not a byte of the answer is another one."""
 
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import pytest
 
 from support.children import Children
+from support.needs import need_command
 from support.sandbox import Sandbox
 from support.serving import (
     AIOHTTP,
@@ -300,3 +302,77 @@ async def application(scope, receive, send):
         return
     await send({"type": "http.response.body", "body": b"after"})
 """
+
+
+@pytest.mark.parametrize("settings", [{"MONITOR_SKIP": "wsgiref"}, {"MONITOR_INSTRUMENT": "httpx"}])
+def test_hooks_of_servers_can_be_switched_off(children: Children, sandbox: Sandbox, settings: dict[str, str]) -> None:
+    """Whoever has a tracer of his own for this does not want it twice."""
+    words = ["python", "server.py", "{port}", "1"]
+    files = {"application.py": WSGI, "server.py": WSGIREF}
+    done = serve(children, words, [get("/told")], python=sandbox, files=files, stop=None, env=settings)
+    assert done.requests == [] and done.span_of("in.request") == {}
+
+
+UNDONE = """
+    import importlib, sys
+    before, hooks = {}, {}
+    for name, owner, attribute, hook in TARGETS:
+        module = importlib.import_module(name)
+        owner = getattr(module, owner) if owner else module
+        before[name, attribute] = owner, vars(owner)[attribute]
+        hooks[hook] = None
+    for hook in hooks:
+        hooks[hook] = importlib.import_module("monitor_auto.hooks." + hook)
+        hooks[hook].uninstall()
+    for (name, attribute), (owner, ours) in before.items():
+        after = vars(owner)[attribute]
+        real = getattr(ours, "__wrapped__", None)
+        print(name, attribute, after is not ours, real is None or after is real, type(after).__module__)
+"""
+TARGETS = [
+    ("wsgiref.handlers", "BaseHandler", "run", "wsgiref"),
+    ("wsgiref.handlers", "BaseHandler", "status", "wsgiref"),
+    ("wsgiref.handlers", "BaseHandler", "handle_error", "wsgiref"),
+    ("gunicorn.workers.sync", "SyncWorker", "handle_request", "gunicorn"),
+    ("gunicorn.workers.gthread", "ThreadWorker", "handle_request", "gunicorn"),
+    ("gunicorn.http.wsgi", "", "create", "gunicorn"),
+    ("uvicorn.config", "Config", "load", "uvicorn"),
+    ("hypercorn.app_wrappers", "ASGIWrapper", "__call__", "hypercorn"),
+    ("aiohttp.web_protocol", "RequestHandler", "_handle_request", "aiohttp_web"),
+    ("flask.app", "Flask", "full_dispatch_request", "flask"),
+    ("django.core.handlers.base", "BaseHandler", "resolve_request", "django"),
+    ("starlette.routing", "Route", "handle", "starlette"),
+]
+
+
+def test_hooks_of_servers_are_undone(children: Children, servers: Sandbox) -> None:
+    """What cannot be taken back cannot be ruled out when something else is to blame."""
+    done = children.run(UNDONE.replace("TARGETS", repr(TARGETS)), python=servers)
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == len(TARGETS), done.stderr.decode()
+    for line, (name, _, attribute, _) in zip(lines, TARGETS, strict=True):
+        assert line.startswith(f"{name} {attribute} True True "), line
+        assert "monitor_auto" not in line.split()[-1] and "wrapt" not in line.split()[-1], line
+
+
+def test_requests_of_uwsgi_are_recorded_by_the_framework(children: Children, servers: Sandbox) -> None:
+    """uWSGI calls applications from C: there is nothing of its own to watch."""
+    uwsgi = need_command("uwsgi", "uwsgi-plugin-python3")
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    said = subprocess.run(
+        [uwsgi, "--plugin", "python3", "--python-version"], capture_output=True, text=True, timeout=60
+    )
+    if not said.stdout.startswith(own):
+        pytest.skip(f"this uWSGI has Python {said.stdout.strip()}, and the environment {own}")
+    words = [uwsgi, "--plugin", "python3", "--http-socket", "127.0.0.1:{port}", "--home", str(servers.folder)]
+    words += ["--module", "application:application", "--die-on-term"]
+    requests = [get("/things/7", TRACEPARENT), get("/error"), get("/stream")]
+    bare = serve(children, words, requests, python=servers, files={"application.py": FLASK}, bare=True)
+    done = serve(children, words, requests, python=servers, files={"application.py": FLASK})
+    assert done.answers == bare.answers
+    assert done.requests == [
+        expected("uwsgi", "/things/7", route="/things/<int:number>"),
+        expected("uwsgi", "/error", 500, route="/error", error="ValueError"),
+        expected("uwsgi", "/stream", route="/stream"),
+    ]
+    assert done.request("/things/7")["span"]["parent_span_id"] == PARENT
