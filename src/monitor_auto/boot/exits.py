@@ -117,7 +117,7 @@ def on_exec(args, kwargs, name):
 def can_start(path):
     """False for what is certainly no program: the call is going to raise."""
     if isinstance(path, (str, bytes)):
-        return "\0" not in sys.modules["os"].fsdecode(path) and system.access(path, system.X_OK)
+        return ("\0" if isinstance(path, str) else b"\0") not in path and system.access(path, system.X_OK)
     return isinstance(path, int) or hasattr(path, "__fspath__")
 
 
