@@ -230,3 +230,18 @@ def test_hostile_events_give_a_terminal_no_orders(children: Children) -> None:
     done = run(children, ["printf", r"%s\n", hostile], "--json", "-")
     assert b"x.y" in done.stdout
     assert not re.search(rb"\x1b|\x07|\x9b", done.stderr) and b"\\x1b]52" in done.stderr
+
+
+def test_what_is_no_segment_holds_nobody_up(children: Children) -> None:
+    """A pipe, a folder or a link in a spool that somebody sends must not hang or break who reads it."""
+    run(children, ["sh", "-c", "exit 3"], "--quiet", "--json", str(children.folder / "events.jsonl"))
+    spool = children.folder / "sent"
+    spool.mkdir()
+    os.mkfifo(spool / "k.t.pipe.0.jsonl")
+    (spool / "k.t.folder.0.jsonl").mkdir()
+    (spool / "k.t.link.0.jsonl").symlink_to("/dev/zero")
+    (spool / "k.t.s.0.jsonl").write_bytes(
+        b"[" * 100_000 + b"\n\xff\n{}\n" + (children.folder / "events.jsonl").read_bytes()
+    )
+    done = report(children, "--from", str(spool))
+    assert done.status == 0 and rows(done.stdout)[0][1] == "exit 3"

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any
 
 from .lines import read
-from .sources import asked, collector
+from .sources import asked, collector, opened
 
 MAX_BLOCK_BYTES = 8 << 20
 """Read of one file at a time: a spool may hold more than memory should."""
@@ -47,12 +47,11 @@ class Spools:
 
     def _follow(self, path: str, found: list[dict[str, Any]]) -> tuple[int, int] | None:
         """Read what is new in a segment, to its last whole line; return which file that was and how far it is read."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
-        except OSError:
+        file = opened(path)
+        if file is None:
             return None
-        with open(descriptor, "rb") as file:
-            inode = os.fstat(descriptor).st_ino
+        with file:
+            inode = os.fstat(file.fileno()).st_ino
             before, offset = self._read.get(path, (inode, 0))
             file.seek(offset if before == inode else 0)
             start = file.tell()

@@ -6,9 +6,10 @@ A spool is read while programs write to it and others deliver from it: what is g
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .lines import read
 
@@ -31,14 +32,23 @@ def of_spool(directory: Path, tree: str = "") -> Iterator[dict[str, Any]]:
 
 def of_segment(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a segment; none when it is gone meanwhile, or no file."""
+    file = opened(path)
+    if file is not None:
+        with file:
+            yield from read(file)
+
+
+def opened(path: Path | str) -> IO[bytes] | None:
+    """Open a segment for reading; None for what is gone, a link, a folder or a pipe: none of them may hold us up."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        )
+        descriptor = os.open(path, flags)
     except OSError:
-        return
-    with open(descriptor, "rb") as file:
-        yield from read(file)
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return open(descriptor, "rb")
 
 
 def of_file(path: Path) -> Iterator[dict[str, Any]]:
