@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,21 @@ from support.account import accounts
 from support.children import Children
 from support.collector import Collector
 from support.needs import miss, need_command
+from support.network import free_port, wait_until_open
 from support.sandbox import Sandbox
 from support.spool import segments
-from support.workers import ASGI, REQUIREMENTS, WSGI, masked, serve
+from support.workers import (
+    ASGI,
+    REQUIREMENTS,
+    WSGI,
+    descriptors_of,
+    masked,
+    processes_of,
+    resident_kib,
+    serve,
+    threads_of,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -211,3 +224,187 @@ def test_uwsgi(children: Children, environment: Sandbox, collector: Collector, k
         return live_uwsgi(children, environment, words, not is_library, **how)
 
     assert_told(children, collector, twin(children, collector, life))
+
+
+# Celery: a pool of forked processes that take their work from Redis
+
+TASKS = """
+import os
+from celery import Celery
+
+broker = "redis://127.0.0.1:" + os.environ["REDIS_PORT"]
+app = Celery("tasks", broker=broker, backend=broker)
+app.conf.broker_connection_retry_on_startup = True
+
+@app.task
+def work():
+    return os.getpid()
+
+if __name__ == "__main__":
+    results = [work.delay() for _ in range(40)]
+    print(*{result.get(timeout=120) for result in results})
+"""
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[int]:
+    """Run a Redis of this test's own; its port."""
+    port = free_port()
+    words = [need_command("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    log = tmp_path / "redis.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(words, cwd=tmp_path, stdout=output, stderr=output)
+    try:
+        wait_until_open(port, process, log)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def live_celery(children: Children, environment: Sandbox, redis: int, **how: Any) -> Life:
+    """Work, kill a worker, work, stop."""
+    words = ["python", "-m", "celery", "-A", "tasks", "worker", "--concurrency", str(WORKERS), "--loglevel", "WARNING"]
+    # It looks every few seconds for a process that has died; so long another one waits before it tells of the death.
+    how["env"] = {"REDIS_PORT": str(redis), "MONITOR_FLUSH_INTERVAL": "10"}
+    server = serve(children, environment, words, {"tasks.py": TASKS}, port=redis, **how)
+
+    def work() -> set[int]:
+        env = {"REDIS_PORT": str(redis)}
+        folder = children.folder / "cwd"
+        done = children.run(["python", "tasks.py"], bare=True, python=environment, cwd=folder, env=env, timeout=120)
+        return {int(pid) for pid in done.stdout.split()}
+
+    first = work()
+    before = set(processes_of(server.main))
+    assert len(before) == 1 + WORKERS and first < before
+    victim = min(first)
+    server.send(signal.SIGKILL, victim)
+    server.wait_for_end_of({victim})
+    wait_until(lambda: len(processes_of(server.main)) == 1 + WORKERS, "another worker", server.text)
+    assert victim not in work()
+    pids = before | set(processes_of(server.main))
+    status = server.finish()
+    return Life(status, masked(server.text()), {pid: ["SIGKILL" if pid == victim else "end"] for pid in pids})
+
+
+def test_celery(children: Children, environment: Sandbox, collector: Collector, redis: int) -> None:
+    """Its processes are forked by billiard, not multiprocessing, and leave by os._exit."""
+
+    def life(**how: Any) -> Life:
+        return live_celery(children, environment, redis, **how)
+
+    assert_told(children, collector, twin(children, collector, life))
+
+
+# What a worker costs after many requests, and what its restarts leave behind
+
+
+def test_worker_stays_as_it_is_over_many_requests(
+    children: Children, environment: Sandbox, collector: Collector
+) -> None:
+    """A worker lives for weeks: what grows by a kilobyte a request is killed on a Sunday."""
+    words = ["python", "-m", "gunicorn", "--workers", "1", "--bind", "127.0.0.1:{port}", "application"]
+    server = serve(children, environment, words, {"application.py": WSGI}, endpoint=collector.url, env=OFTEN)
+    (worker,) = server.wait_for_workers(1)
+    measured = []
+    for _ in range(10):
+        server.load(2000)
+        measured.append((resident_kib(worker), descriptors_of(worker), threads_of(worker)))
+    settled = measured[4:]
+    assert max(kib for kib, _, _ in settled) - min(kib for kib, _, _ in settled) < 2048, measured
+    assert len({threads for _, _, threads in settled}) == 1, measured
+    assert max(descriptors for _, descriptors, _ in settled) - settled[0][1] <= 3, measured
+    server.finish()
+    assert_told(children, collector, Life(0, Counter(), {server.main: ["end"], worker: ["end"]}))
+
+
+def test_restarts_of_workers_multiply_nothing(children: Children, environment: Sandbox, collector: Collector) -> None:
+    """A start that starts something, in a program that restarts its workers, is a fork bomb."""
+    words = ["python", "-m", "gunicorn", "--workers", "1", "--bind", "127.0.0.1:{port}", "application"]
+    server = serve(children, environment, words, {"application.py": WSGI}, endpoint=collector.url, env=OFTEN)
+    gone: set[int] = set()
+    threads = []
+    for _ in range(12):
+        (worker,) = server.wait_for_workers(1, gone)
+        threads.append(threads_of(server.main))
+        assert set(processes_of(server.main)) == {server.main, worker}
+        server.send(signal.SIGKILL, worker)
+        server.wait_for_end_of({worker})
+        gone.add(worker)
+    (last,) = server.wait_for_workers(1, gone)
+    assert max(threads) <= min(threads) + 1, threads
+    server.finish()
+    ends = {pid: ["SIGKILL"] for pid in gone}
+    assert_told(children, collector, Life(0, Counter(), {server.main: ["end"], last: ["end"], **ends}))
+
+
+POOL = """
+import multiprocessing, os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+def work(number):
+    return os.getpid()
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
+    print(len(set(pool.map(work, range(200)))) > 0)
+    victim = pool.submit(work, 1).result()
+    os.kill(victim, signal.SIGKILL)
+    try:
+        while True:
+            pool.submit(work, 1).result()
+    except BrokenProcessPool:
+        print("broken")
+    pool.shutdown()
+    with ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1])) as pool:
+        print(sum(pid > 0 for pid in pool.map(work, range(200))))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_process_pool(children: Children, collector: Collector, method: str) -> None:
+    """A worker that is killed breaks the pool; who has killed it is told by nobody else."""
+    done = children.twin(POOL, argv=[method], endpoint=collector.url, timeout=120)
+    assert done.stdout.split() == [b"True", b"broken", b"200"]
+    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
+    events = collector.unique()
+    starts = {event["session"]["id"] for event in events if event["name"] == "session.start"}
+    ends = [event for event in events if event["name"] in ("session.end", "session.lost")]
+    assert starts == {event["session"]["id"] for event in ends} and len(ends) == len(starts)
+    assert "SIGKILL" in [how_ended(event) for event in ends]
+
+
+GEVENT = """
+import sys
+if sys.argv[1] == "late":
+    import socket, ssl, threading, time
+from gevent import monkey
+monkey.patch_all()
+import gevent, os, socket, threading, time
+found = []
+jobs = [gevent.spawn(lambda number=number: (time.sleep(0.01), found.append(number))) for number in range(20)]
+gevent.joinall(jobs)
+threads = [threading.Thread(target=found.append, args=(number,)) for number in range(5)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+end = time.monotonic() + 2.5
+while time.monotonic() < end:
+    import json
+    time.sleep(0.05)
+child = os.fork()
+if not child:
+    gevent.sleep(0.01)
+    os._exit(3)
+print(len(found), os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.parametrize("when", ["first", "late"])
+def test_gevent(children: Children, environment: Sandbox, collector: Collector, when: str) -> None:
+    """Greenlets stand in for threads, locks and sockets: none of them may be ours, and nothing may wait for them."""
+    done = children.twin(GEVENT, argv=[when], python=environment, endpoint=collector.url, env=OFTEN, timeout=120)
+    assert done.status == 0 and done.stdout == b"25 768\n"
+    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
+    assert collector.names().count("session.start") == collector.names().count("session.end") == 2
