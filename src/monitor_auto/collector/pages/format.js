@@ -89,7 +89,7 @@ const OUTCOMES = new Map([
 /** Return the mark of an outcome: a sign and a word, so that nobody has to see the colour. */
 export function outcome(name, detail = "") {
   const [sign, word] = OUTCOMES.get(name) ?? ["·", visible(name)];
-  const text = detail ? `${word} · ${visible(detail)}` : word;
+  const text = detail ? `${word} · ${visible(String(detail).slice(0, 40))}` : word; // it is never wrapped
   return el("span", { class: `outcome ${OUTCOMES.has(name) ? name : "open"}` }, el("span", { "aria-hidden": "true" }, sign), text);
 }
 
