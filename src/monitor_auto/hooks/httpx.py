@@ -1,13 +1,17 @@
 """httpx clients: one event for each request on the wire, redirects and authentication each for themselves.
 
-`_send_single_request` of both clients makes one request, by whatever transport (0.13 to 0.28). The request that the
-program may look at is after the call what it would be without us.
+`_send_single_request` of both clients asks `_transport_for_url` for a transport and gives the request to its
+`handle_request` or `handle_async_request` (0.24 to 0.28). What it gets from us hands the request on and is thrown away.
+So the request has the header of the trace only while the transport has it: not what the program may look at afterwards,
+and not what its cookies are looked up for, which would cost as much as the event.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from ..boot import recorder
 from . import outgoing, passing
 from .wrapping import Undo, wrap
 
@@ -18,13 +22,24 @@ OWN_CLIENT = "_monitor_auto_own"
 _undo: list[Undo] = []
 
 
+class Handing:
+    """Stands for a transport in one request."""
+
+    __slots__ = ("_transport",)
+    handle_request: Any = property(lambda self: passing.watched(self._transport.handle_request, WATCH))
+    handle_async_request: Any = property(
+        lambda self: passing.watched_coroutine(self._transport.handle_async_request, WATCH)
+    )
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+
 def install(module: Any) -> None:
     """Watch both clients. Called once, after `import httpx`; a second call does nothing."""
     if not _undo:
-        wrapper = passing.around(LIBRARY, before_request, after_request)
-        _undo.append(wrap(module.Client, "_send_single_request", wrapper))
-        wrapper = passing.around_coroutine(LIBRARY, before_request, after_request)
-        _undo.append(wrap(module.AsyncClient, "_send_single_request", wrapper))
+        for kind in (module.Client, module.AsyncClient):
+            _undo.append(wrap(kind, "_transport_for_url", monitored_transport_for_url))
 
 
 def uninstall() -> None:
@@ -33,11 +48,17 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def before_request(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Begin one request: `_send_single_request(request)`."""
-    if hasattr(client, OWN_CLIENT):
-        return None
-    request = args[0] if args else kwargs["request"]
+def monitored_transport_for_url(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`_transport_for_url`; whoever else asks gets the real transport."""
+    transport = wrapped(*args, **kwargs)
+    if recorder.session is None or sys._getframe(1).f_code.co_name != "_send_single_request":
+        return transport
+    return transport if hasattr(client, OWN_CLIENT) else Handing(transport)
+
+
+def before_request(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Begin one request: `handle_request(request)`."""
+    request = args[0]
     url = request.url
     address = url.host, url.port or outgoing.PORTS.get(url.scheme)
     path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
@@ -60,8 +81,13 @@ def add_headers(request: Any, headers: outgoing.Headers) -> Any:
 def after_request(state: Any, response: Any, error: BaseException | None) -> None:
     """Record one request."""
     begun, method, address, path, request, added = state
-    for entry in added:
+    if added:
         entries = request.headers._list
-        if entry in entries:
-            entries.remove(entry)
+        if entries[-1] is added[-1]:
+            del entries[-len(added) :]
+        else:
+            entries[:] = [entry for entry in entries if entry not in added]
     outgoing.end(begun, LIBRARY, method, address, path, getattr(response, "status_code", None), error)
+
+
+WATCH: passing.Watch = LIBRARY, before_request, after_request

@@ -1,7 +1,8 @@
 """What hooks of HTTP clients share: one `http.client.request` for each request on the wire, and its `traceparent`.
 
 A request is a span: its event has an id of its own and names what was running. Nothing is entered for it, so that a
-call costs no more than its event. Loads nothing, so that the hook of the standard library costs no import.
+call costs no more than its event. Loads nothing before the first request: many programs import http.client and make
+none.
 
 Guarantees: headers, queries and bodies are never recorded; of a header that is to be sent we only ask whether it is
 there. What is recorded of a path is redacted like everything else.
@@ -11,10 +12,11 @@ import os
 import time
 
 from .. import boot
-from ..boot import choosing, context, encode, hooked, recorder
+from ..boot import hooked, recorder, redact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, TypeAlias
 
     Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -26,6 +28,7 @@ PORTS = {"http": 80, "https": 443}
 MAX_PATH_CHARS = 1000
 MAX_KNOWN = 500
 MAX_KNOWN_CHARS = 500
+SOME_IDS = 32
 MAX_STATE_CHARS = 512
 """W3C Trace Context, 3.3.1.5: at least so many have to be passed on; more is no header to send unasked."""
 
@@ -33,12 +36,18 @@ _urandom, _perf_counter = os.urandom, time.perf_counter  # the program may repla
 _beginnings: "dict[tuple[Any, ...], str]" = {}
 _hosts: "dict[str, bool]" = {}
 _boot = vars(boot)
+_ids: "Iterator[str]" = iter(())
+_owner: "Any" = None
+"""The session that these ids were made for."""
 
 
 def begin(host: str) -> "Begun":
     """Begin a request to a host. Return what `end` takes; its last item are the headers to add."""
+    context = _boot.get("context") or boot.load("context")
     trace, parent, flags = context.current() or ("0" * 32, "0" * 16, "00")
-    session, own = recorder.session, _urandom(8).hex()
+    session = recorder.session
+    own = next(_ids, None) if _owner is session else None
+    own = own or new_ids(session)
     member = f',"span":{{"trace_id":"{trace}","span_id":"{own}","parent_span_id":"{parent}"}}'
     headers: Headers = ()
     is_told = _hosts.get(host)
@@ -49,11 +58,28 @@ def begin(host: str) -> "Begun":
     return _perf_counter(), member, headers
 
 
+def new_ids(session: "Any") -> str:
+    """Return an id of a span, and keep some for later: asking the system for each costs more than the rest of it.
+
+    A forked child is a session of its own, and gets its own.
+    """
+    global _ids, _owner
+    text = _urandom(8 * SOME_IDS).hex()
+    ids = iter([text[place : place + 16] for place in range(0, len(text), 16)])
+    own = next(ids)
+    _owner = None  # another thread must not take ids that another session has had
+    _ids = ids
+    _owner = session
+    return own
+
+
 def propagates_to(host: str) -> bool:
     """True unless MONITOR_PROPAGATE or MONITOR_PROPAGATE_EXCLUDE says that this host gets no trace."""
     settings: Any = recorder.settings
-    known = host.lower().rstrip(".")
-    is_told = settings.propagate and not any(choosing.matches(known, glob) for glob in settings.propagate_exclude)
+    is_told = settings.propagate
+    if is_told and settings.propagate_exclude:
+        matches, known = boot.load("choosing").matches, host.lower().rstrip(".")
+        is_told = not any(matches(known, glob) for glob in settings.propagate_exclude)
     if len(_hosts) < MAX_KNOWN:
         _hosts[host] = is_told
     return bool(is_told)
@@ -89,13 +115,17 @@ def end(
     if recorder.session is None or (settings.sample or "sampling" in _boot) and is_left_out():
         return
     hooked.add(library)
-    text = _beginnings.get((library, method, address, path)) or beginning(library, method, address, path)
+    has_rules = redact.extra_words or redact.value_rules  # of the user, who may add some at any time
+    text = None if has_rules else _beginnings.get((library, method, address, path))
+    text = text or beginning(library, method, address, path)
     if type(status) is int:
         text = f'{text},"status":{status}'
     elif status is not None:
         text = f'{text},"status":{int(status)}'
     if error is not None:
+        encode = boot.load("encode")
         text = f'{text},"error":{encode.encode(encode.class_name(error))}'
+    context = _boot["context"]
     write: Any = recorder.write if context.variable is None else context._write
     write(recorder.EVENT, NAME, f'{text},"duration_ms":{took:.3f}}}{begun[1]}')
 
@@ -112,7 +142,7 @@ def beginning(library: str, method: str, address: "Address", path: "str | None")
         facts["port"] = address[1]
     if path is not None:
         facts["path"] = path if len(path) <= MAX_PATH_CHARS else path[:MAX_PATH_CHARS] + "…"
-    text = str(encode.encode(facts))[:-1]
+    text = str(boot.load("encode").encode(facts))[:-1]
     if len(text) < MAX_KNOWN_CHARS:
         if len(_beginnings) >= MAX_KNOWN:
             _beginnings.clear()

@@ -88,6 +88,15 @@ class Around(Passing):
             return failed(cls, error)
 
 
+class AroundCall(Passing):
+    """What `watched` returns: `AroundCall((watch, real), *args, **kwargs)`."""
+
+    __slots__ = ()
+
+    def __new__(cls, call: "tuple[Watch, Any]", *args: "Any", **kwargs: "Any") -> "Any":
+        return Around.__new__(cls, call[0], call[1], None, args, kwargs)
+
+
 class AroundMethod(Passing):
     """What a Method is called as: `AroundMethod((watch, real), instance, *args, **kwargs)`."""
 
@@ -114,6 +123,16 @@ class Call(Passing):
             return call[0](call, args, kwargs)
         except BaseException as error:  # the same
             return failed(cls, error)
+
+
+def watched(real: "Any", watch: "Watch") -> "Any":
+    """Return what calls a function and has the call watched."""
+    return bind(AroundCall, (watch, real))
+
+
+def watched_coroutine(real: "Any", watch: "Watch") -> "Any":
+    """Return what calls a coroutine function and has its coroutine watched."""
+    return bind(AwaitingCall, (watch, real))
 
 
 def around(*watch: "Any") -> "Any":
@@ -168,6 +187,15 @@ class Awaiting:
 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self._real, name)
+
+
+class AwaitingCall(Awaiting):
+    """What `watched_coroutine` returns: `AwaitingCall((watch, real), *args, **kwargs)`."""
+
+    __slots__ = ()
+
+    def __new__(cls, call: "tuple[Watch, Any]", *args: "Any", **kwargs: "Any") -> "Any":
+        return Awaiting.__new__(cls, call[0], call[1], None, args, kwargs)
 
 
 class Step(Passing):
