@@ -263,7 +263,7 @@ def test_uninstalled_hook_leaves_the_original(children: Children) -> None:
     source = """
         import httpx
         from monitor_auto.hooks import httpx as hook
-        name = "_send_single_request"
+        name = "_transport_for_url"
         clients = httpx.Client, httpx.AsyncClient
         now = lambda: [vars(client)[name] for client in clients]
         wrapped = now()
@@ -273,7 +273,7 @@ def test_uninstalled_hook_leaves_the_original(children: Children) -> None:
         hook.uninstall()
         print(all(a is b for a, b in zip(originals, now())))
         hook.install(httpx)
-        theirs = lambda self, request: None
+        theirs = lambda self, url: None
         setattr(httpx.Client, name, theirs)
         hook.uninstall()
         print(now()[0] is theirs, now()[1] is originals[1])
