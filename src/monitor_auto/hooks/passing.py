@@ -132,7 +132,12 @@ def watched(real: "Any", watch: "Watch") -> "Any":
 
 def watched_coroutine(real: "Any", watch: "Watch") -> "Any":
     """Return what calls a coroutine function and has its coroutine watched."""
-    return bind(AwaitingCall, (watch, real))
+    return bind(Call, (call_watched, watch, real))
+
+
+def call_watched(call: "Any", args: "Any", kwargs: "Any") -> "Any":
+    """Call what `watched_coroutine` was given."""
+    return awaiting(call[1], call[2], None, args, kwargs)
 
 
 def around(*watch: "Any") -> "Any":
@@ -187,15 +192,6 @@ class Awaiting:
 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self._real, name)
-
-
-class AwaitingCall(Awaiting):
-    """What `watched_coroutine` returns: `AwaitingCall((watch, real), *args, **kwargs)`."""
-
-    __slots__ = ()
-
-    def __new__(cls, call: "tuple[Watch, Any]", *args: "Any", **kwargs: "Any") -> "Any":
-        return Awaiting.__new__(cls, call[0], call[1], None, args, kwargs)
 
 
 class Step(Passing):
