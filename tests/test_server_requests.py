@@ -94,7 +94,7 @@ def test_requests_of_wsgiref_are_recorded(children: Children, sandbox: Sandbox) 
         expected("wsgiref", "/bad", 500, error="AssertionError"),
     ]
     assert_below_the_caller(done)
-    names = [event["name"] for event in done.run.events if event["type"] == "error"]
+    names = [event["name"] for event in done.run.events if event["name"].startswith("error.")]
     assert sorted(names) == ["error.AssertionError"] * 2 + ["error.LookupError", "error.ValueError"]
 
 
@@ -128,7 +128,7 @@ def test_requests_of_gunicorn_are_recorded(children: Children, servers: Sandbox,
         expected("gunicorn", "/bad", 500, error="ValueError"),
     ]
     assert_below_the_caller(done)
-    errors = sorted(event["data"]["type"] for event in done.run.events if event["type"] == "error")
+    errors = sorted(event["data"]["type"] for event in done.run.events if event["name"].startswith("error."))
     assert errors == ["LookupError", "ValueError", "ValueError"]
 
 
@@ -184,7 +184,7 @@ def test_requests_of_asgi_servers_are_recorded(children: Children, servers: Sand
     assert done.span_of("error.KeyError")["span_id"] == background["span_id"]
     errors = ["error.KeyError", "error.ValueError", "error.LookupError", "error.TypeError"]
     errors += [f"error.{misuse}"] if misuse else []
-    assert sorted(event["name"] for event in done.run.events if event["type"] == "error") == sorted(errors)
+    assert sorted(event["name"] for event in done.run.events if event["name"].startswith("error.")) == sorted(errors)
 
 
 FRAMEWORK_REQUESTS = [get("/things/7", TRACEPARENT), get("/error"), get("/stream"), get("/nowhere")]
@@ -221,7 +221,7 @@ def test_requests_have_the_route_of_the_framework(children: Children, servers: S
     assert own["trace_id"] == TRACE and own["parent_span_id"] == PARENT
     assert done.span_of("in.request") == {"trace_id": TRACE, "span_id": own["span_id"]}
     assert done.span_of("in.stream")["span_id"] == done.request("/stream")["span"]["span_id"]
-    errors = [event for event in done.run.events if event["type"] == "error"]
+    errors = [event for event in done.run.events if event["name"].startswith("error.")]
     assert [(event["name"], event["span"]["span_id"]) for event in errors] == [
         ("error.ValueError", done.request("/error")["span"]["span_id"])
     ]
@@ -251,7 +251,7 @@ def test_a_websocket_connection_is_one_event(children: Children, servers: Sandbo
     assert found["/ws/left"]["status"] == 101 and found["/ws/left"]["close_code"] in (1005, 1006)
     inside = [event["span"]["span_id"] for event in done.run.named("in.websocket")]
     assert inside[:2] == [done.request("/ws/talk")["span"]["span_id"]] * 2
-    assert [event["name"] for event in done.run.events if event["type"] == "error"] == ["error.ValueError"]
+    assert [event["name"] for event in done.run.events if event["name"].startswith("error.")] == ["error.ValueError"]
 
 
 def test_clients_that_hang_up_are_told_from_errors(children: Children, servers: Sandbox) -> None:
@@ -265,7 +265,7 @@ def test_clients_that_hang_up_are_told_from_errors(children: Children, servers: 
         done = serve(children, words, request, python=servers, files=files, spool=spool)
         (left,) = [facts for facts in done.requests if facts["path"] == "/endless"]
         assert left == expected(name, "/endless", disconnected=True), name
-        assert not [event for event in done.run.events if event["type"] == "error"], name
+        assert not [event for event in done.run.events if event["name"].startswith("error.")], name
         assert expected(name, "/after") in done.requests
 
 
