@@ -13,7 +13,8 @@ from support.web import Web, running_web
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHONS = {OWN: sys.executable, **other_pythons()}
-OLDEST = {
+OLDEST: dict[str, dict[str, tuple[str, ...]]] = {
+    "urllib.request": {"3.10": ()},
     "httpx": {"3.10": ("httpx==0.24.0",)},
     "httpx, async": {"3.10": ("httpx==0.24.0",)},
     # Earlier ones have no wheel for that Python, or do not run on it.
@@ -28,7 +29,8 @@ OLDEST = {
     "requests": {"3.10": ("requests==2.28.0", "urllib3==1.26.5"), "3.12": ("requests==2.28.0", "urllib3==1.26.18")},
 }
 """From which Python on what is the oldest version that is held."""
-NEWEST = {
+NEWEST: dict[str, tuple[str, ...]] = {
+    "urllib.request": (),
     "httpx": ("httpx",),
     "httpx, async": ("httpx",),
     "aiohttp": ("aiohttp",),
