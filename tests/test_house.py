@@ -112,6 +112,10 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.cuttable", "httpcore"): "its connections are made where they can be cut",
     ("monitor_auto.delivery.cuttable", "socket"): "the same; httpcore has loaded it",
     ("monitor_auto.delivery.cuttable", "typing"): "this file pays for httpx anyhow",
+    (
+        "monitor_auto.delivery.async_flusher",
+        "importlib.machinery",
+    ): "asyncio's debug mode asks for the modules' loaders",
     ("monitor_auto.delivery.backlog", "_socket"): "the pair of sockets that leads to the helper",
     ("monitor_auto.delivery.kept", "_socket"): "the connection to the collector",
     ("monitor_auto.delivery.kept", "zlib"): "compresses a batch for another machine",

@@ -148,6 +148,7 @@ class AsyncClient:
 
         hush.loggers()
         hush.asyncio_logger()
+        name_loaders()
         self.asyncio = asyncio
         self.ticket: Ticket | None = None
         self.is_interrupted = self.is_spoiled = False
@@ -248,6 +249,22 @@ class AsyncClient:
         """Close the connections, unless a task is using them: then it does. The client itself holds nothing else."""
         if self.ticket is None and not self.is_spoiled:
             self.backend.close()
+
+
+def name_loaders() -> None:
+    """Give the modules of boot that stand on this thread's stack the `__spec__` that they start without: in debug mode
+    asyncio takes down the stack of whoever calls it, and Python 3.15 warns where there is none (linecache.py).
+    """
+    import sys
+    from importlib.machinery import ModuleSpec, SourceFileLoader
+
+    frame: Any = sys._getframe()
+    while frame is not None:
+        facts = frame.f_globals
+        if facts.get("__spec__") is None and str(facts.get("__name__")).startswith("monitor_auto.boot"):
+            loader = SourceFileLoader(facts["__name__"], facts["__file__"])
+            facts["__loader__"], facts["__spec__"] = loader, ModuleSpec(loader.name, loader, origin=loader.path)
+        frame = frame.f_back
 
 
 def connect_by(client: Any, backend: Any) -> None:
