@@ -101,8 +101,8 @@ DEADLY = """
 
 
 def errors_of(run: Run) -> list[tuple[str, str | None, str | None]]:
-    """Return (name, occasion, task) of the recorded errors."""
-    events = [event for event in run.events if event["type"] == "error"]
+    """Return (name, occasion, task) of the recorded errors. What the loop has logged without one is a line of a log."""
+    events = [event for event in run.events if event["name"].startswith("error.")]
     assert all(event["data"]["source"] == "auto" for event in events if "asyncio" in event["data"])
     return [(event["name"], event["data"].get("asyncio"), event["data"].get("task")) for event in events]
 
