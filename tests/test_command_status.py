@@ -365,3 +365,13 @@ def test_output_that_cannot_be_written_is_told_in_a_sentence(children: Children)
     with open("/dev/full", "wb") as full:
         done = command(children, "status", stdout=full)
     assert (done.status, b"Traceback" in done.stderr, b"cannot be written" in done.stderr) == (1, False, True)
+
+
+def test_what_was_hooked_in_fact_is_shown(children: Children) -> None:
+    """A hook that is wanted and never came, or does nothing, looks like one that works, but for its count."""
+    children.run("import logging; logging.error('a'); logging.error('b')")
+    children.run("import logging")
+    shown = children.run(["python", "-m", "monitor_auto", "status"])
+    assert b"logging: 2 events in 2 sessions" in shown.stdout
+    told = children.run(["python", "-m", "monitor_auto", "status", "--json"])
+    assert json.loads(told.stdout)["hooked"]["logging"] == {"sessions": 2, "events": 2}

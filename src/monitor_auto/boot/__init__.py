@@ -42,9 +42,9 @@ COLD = (
     "unwaited",
 )
 COLDER = (
-    "arrivals", "background", "choosing", "ci", "commandline", "context", "embedded", "environments", "express",
-    "handover", "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling", "selfreport",
-    "splitting", "spreading", "teardown", "terminating", "undoing",
+    "arrivals", "background", "choosing", "ci", "commandline", "context", "embedded", "entries", "environments",
+    "express", "handover", "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling",
+    "selfreport", "splitting", "spreading", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
 

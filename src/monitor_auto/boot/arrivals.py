@@ -89,12 +89,33 @@ def chain(spec):
 
 
 def install(name, module):
-    """Run the hook of a target on its module, once."""
-    hook = targets.waiting.pop(name, None)
-    if hook is not None and guard.call("hook of " + name, run_hook, name, hook, module):
+    """Run the hooks of a target on its module, once."""
+    for hook in targets.waiting.pop(name, "").split():
+        is_ours = hook.startswith("monitor_auto.")
+        if is_ours and guard.call("hook of " + name, run_hook, name, hook, module):
+            targets.installed.append(name)
+            if name not in targets.STDLIB:
+                cold("hooked").begin(name)
+        elif not is_ours:
+            guard.call("hook of " + name, run_foreign, name, hook, module)
+
+
+def run_foreign(name, hook, module):
+    """Run a hook that another package has brought; one that raises is off, and `monitor-auto doctor` names it."""
+    owner_name, _, function = hook.partition(":")
+    if owner_name.partition(".")[0].lower() in targets.settings.skip or not is_way_clear():
+        return
+    try:
+        __import__(owner_name)
+        getattr(sys.modules[owner_name], function)(module)
+    except Exception as error:  # its own, whatever it is
+        cold("encode").let_through(error)
+        text = cold("encode").class_name(error) + ": " + cold("errors").message(error)[:200]
+        cold("notes").ledger("problem", part="hooks", reason="the hook " + hook + " of " + name + " is off: " + text)
+        cold("hooked").fail(name, text)
+    else:
         targets.installed.append(name)
-        if name not in targets.STDLIB:
-            cold("hooked").begin(name)
+        cold("hooked").begin_foreign(name)
 
 
 def run_hook(name, hook, module):

@@ -5,7 +5,7 @@ with the reports of a session that lives long. Loaded with the first hook of a l
 from . import formats, guard
 
 counts = {}
-"""Name of the instrumentation -> how many events it has recorded, or why it is off."""
+"""Name of the instrumentation -> how many events it has recorded; of other packages' hooks "on", or why it is off."""
 at_end = []
 """Functions of hooks that the end of the session calls, before it is written."""
 _told = None
@@ -32,6 +32,11 @@ def name_of(target):
 def begin(target):
     """The hook of a module has been installed."""
     counts.setdefault(name_of(target), 0)
+
+
+def begin_foreign(target):
+    """The hook of another package has been installed; what it records it does not tell us."""
+    counts.setdefault(name_of(target), "on")
 
 
 def fail(target, reason):

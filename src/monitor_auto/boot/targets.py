@@ -63,6 +63,8 @@ THIRD_PARTY = {
 waiting = {**STDLIB, **LIBRARY, **THIRD_PARTY}
 installed = []
 settings = None
+outside = sys.stdlib_module_names
+"""The first import of another name is when hooks of other packages are looked for; afterwards empty."""
 monotonic = time.monotonic  # the program may replace it
 FIRST_SECONDS = 1.05
 """A little more than background.py asks for."""
@@ -76,6 +78,10 @@ def find_spec(name, path=None, target=None):
 
     What `sys.meta_path` asks: this module itself is the finder. What the real finders raise is the program's.
     """
+    global outside
+    if outside and path is None and name not in outside and name[:1] != "_" and name[-9:] != "customize":
+        outside = ()
+        guard.late("entries", "look")
     if name not in waiting:
         if 0 < ready < monotonic():
             recorder.show_life()

@@ -8,7 +8,7 @@ from typing import Any
 
 from monitor_auto.boot import arrivals, targets
 
-from . import installation, spools
+from . import installation, seen_hooks, spools
 from .configuration import Configuration, read_configuration
 from .terminal import age_text, coloured, counted, print_json, row, size_text
 
@@ -23,6 +23,7 @@ far. Nothing is changed and nothing is sent.
 Exit codes: 0 programs are monitored here, 1 they are not, 2 wrong call.
 `monitor-auto doctor` looks closer, and says what to do.
 """
+NAMES = (*targets.STDLIB, *targets.LIBRARY, *targets.THIRD_PARTY)
 SHOWN = 5
 """Causes of each kind that the page names; --json names all."""
 
@@ -43,6 +44,7 @@ class Status:
     accounts: list[spools.Account]
     troubles: spools.Troubles
     hooks: dict[str, bool]
+    hooked: dict[str, dict[str, Any]]
 
 
 def add_arguments(parser: Any) -> None:
@@ -79,10 +81,8 @@ def look(configuration: Configuration) -> Status:
         backlog=spools.backlogs(spools.existing(settings)),
         accounts=spools.accounts(spools.in_use(settings)),
         troubles=spools.troubles(spools.in_use(settings)),
-        hooks={
-            name: arrivals.is_wanted(settings, name)
-            for name in [*targets.STDLIB, *targets.LIBRARY, *targets.THIRD_PARTY]
-        },
+        hooks={name: arrivals.is_wanted(settings, name) for name in NAMES},
+        hooked=seen_hooks.seen(spools.existing(settings)),
     )
 
 
@@ -102,7 +102,15 @@ def page(status: Status) -> list[str]:
     lines += _troubles(status.troubles)
     hooks = ", ".join(name.partition(".")[0] + ("" if on else " (off)") for name, on in status.hooks.items())
     lines.append(row("libraries", hooks or "none"))
+    lines += [row("hooked", hooked_text(name, facts)) for name, facts in status.hooked.items()]
     return lines
+
+
+def hooked_text(name: str, facts: dict[str, Any]) -> str:
+    """Return what one hook did in the sessions whose events still wait."""
+    if "off" in facts:
+        return coloured(f"{name}: {facts['off']}", "wrong")
+    return f"{name}: {counted(facts['events'], 'event')} in {counted(facts['sessions'], 'session')}"
 
 
 def _waiting(backlogs: list[spools.Backlog]) -> list[str]:
