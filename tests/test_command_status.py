@@ -1,5 +1,6 @@
 """`monitor-auto status`, and what all commands share: help, width, colour, exit codes, being no session."""
 
+import json
 import os
 import subprocess
 import time
