@@ -16,6 +16,7 @@ from support.sandbox import ROOT, Sandbox, Sandboxes, other_pythons
 from support.spool import segments
 
 COMMANDS = ("run", "report", "tail", "flush", "status", "doctor", "collect", "purge", "event", "enable", "disable")
+COMMANDS = ("run", "report", "tail", "flush", "status", "doctor", "collect", "purge", "event", "enable", "disable")
 NOWHERE = "http://127.0.0.1:9/v1/events"
 SPOOL_ONLY = {"MONITOR_EXIT_TIMEOUT": "0"}
 WAITING = "import sys; sys.stdout.write('up'); sys.stdout.flush(); sys.stdin.read()"

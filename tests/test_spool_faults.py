@@ -150,7 +150,7 @@ def test_memory_is_bounded_and_errors_are_kept_longest(children: Children) -> No
     errors = [item["data"]["message"] for item in events if item["type"] == "error"]
     assert errors == [f"trouble {number}" for number in range(40)]
     dropped = [line for line in read_ledger(spool) if line["what"] == "dropped"]
-    recorded = 30_001 + 40 + 3  # with the start, the end, and the event that tells of the drops
+    recorded = 30_001 + 40 + 5  # with the start, the end, the child twice, and the event that tells of the drops
     assert sum(line["count"] for line in dropped) == recorded - len(events)
 
 

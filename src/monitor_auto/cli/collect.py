@@ -42,7 +42,9 @@ def add_arguments(parser: Any) -> None:
     """Add the options."""
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1)")
     parser.add_argument("--port", type=port, default=9090, help="0 for any that is free (9090)")
-    parser.add_argument("--database", type=Path, metavar="FILE", help="where events are kept (see below on which)")
+    parser.add_argument(
+        "--database", type=Path, metavar="FILE", help="where events are kept (a file of your user's; told at the start)"
+    )
     parser.add_argument(
         "--keep", type=seconds, default=14 * 86400.0, metavar="TIME", help="e.g. 12h, 30d, 0 for ever (14d)"
     )
@@ -52,7 +54,6 @@ def add_arguments(parser: Any) -> None:
     )
     parser.add_argument("--without-token", action="store_true", help="listen beyond this machine without a token")
     parser.add_argument("--json", action="store_true", help="print where it listens as one JSON object")
-    parser.epilog = f"The database is {default_database()} unless --database names another."
 
 
 def run(arguments: Any) -> int:
