@@ -53,9 +53,9 @@ Without one they stay on this machine, in a folder of this run's own below
 runs/ of the spool.
 MONITOR_DISABLE=1 runs the command alone.
 
-Exit codes: 0 to 255 as the command's own. A command that a signal killed kills us by the
-same signal (128 + number, for a shell). 127: there is no such command; 126:
-it cannot be executed; 125: `run` itself failed; 2: wrong call.
+Exit codes: 0 to 255 as the command's own. A command that a signal killed
+kills us by the same signal (128 + number, for a shell). 127: there is no such
+command; 126: it cannot be executed; 125: `run` itself failed; 2: wrong call.
 """
 VALUED = ("--endpoint", "--html", "--trace", "--json")
 """The options that have a value behind them."""
