@@ -128,11 +128,9 @@ def test_requests_of_gunicorn_are_recorded(children: Children, servers: Sandbox,
         expected("gunicorn", "/bad", 500, error="ValueError"),
     ]
     assert_below_the_caller(done)
-    errors = sorted(event["data"]["type"] for event in done.run.events if event["name"].startswith("error."))
-    logged = [event["data"] for event in done.run.events if event["name"] == "log.error"]
-    # What gunicorn logs before we hear of it is that log's error: one exception is one event.
-    assert errors == ["LookupError", "ValueError", "ValueError"] or "LookupError" in str(logged)
-    assert errors.count("ValueError") == 2
+    # What gunicorn logs before we hear of it is an error of its log: one exception is one event, whichever.
+    told = [event["data"].get("type") for event in done.run.events if event["type"] == "error"]
+    assert sorted(filter(None, told)) == ["LookupError", "ValueError", "ValueError"]
 
 
 ASGI_REQUESTS = [
