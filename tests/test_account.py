@@ -2,6 +2,7 @@
 
 import json
 import signal
+import textwrap
 
 import pytest
 
@@ -72,6 +73,43 @@ def test_killed_process_and_killed_flush_add_up(children: Children, collector: C
     children.run(FLUSH, endpoint=collector.url)
     assert the_one(children) == {"produced": 302, "sent": 302}
     assert collector.names().count("session.lost") == 1
+
+
+@pytest.mark.parametrize("setting", [{"MONITOR_SAMPLE": "event=0.5"}, {"MONITOR_RATE_LIMIT": "1"}], ids=str)
+def test_what_a_killed_session_left_out_is_counted(
+    children: Children, collector: Collector, setting: dict[str, str]
+) -> None:
+    """It could not tell why its numbers have gaps; how many there are tells its last line."""
+    children.untold = 400
+    source = MANY + "    Monitor.error('the end'); os.kill(os.getpid(), 9)\n"
+    env = {**SPOOL_ONLY, **setting}
+    done = children.run("import os\n" + textwrap.dedent(source), argv=["400"], endpoint=collector.url, env=env)
+    recorded = len(done.named("work.step"))
+    assert done.status == -signal.SIGKILL
+    children.run(FLUSH, endpoint=collector.url)
+    (counts,) = accounts(children.spool).values()
+    assert 0 < recorded < 400
+    assert counts.sampled_out + counts.dropped + counts.gaps == 400 - recorded
+
+
+def test_what_an_overrun_collector_has_kept_out_is_in_the_account(children: Children, collector: Collector) -> None:
+    """A kill soon after must not turn events that somebody decided on into events of which nobody knows."""
+    source = """
+        import os
+        from monitor_auto import Monitor
+        print(Monitor.flush(30))
+        left_out = [Monitor.event("work.step") for _ in range(200)].count(None)
+        print(Monitor.flush(30), left_out, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    collector.answer_next(Answer(429))
+    done = children.run(source, endpoint=collector.url, env=PATIENT)
+    first, second, left_out = done.stdout.split()
+    assert (done.status, first, second) == (-signal.SIGKILL, b"False", b"True")
+    children.run(FLUSH, endpoint=collector.url)
+    counts = the_one(children)
+    assert counts["sampled_out"] == int(left_out) > 50
+    assert counts["produced"] == counts["sampled_out"] + counts["sent"]
 
 
 def test_outage_in_the_middle_adds_up(children: Children, collector: Collector) -> None:

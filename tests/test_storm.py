@@ -13,8 +13,8 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from support.collector import DRIP, GARBAGE, HALF, PAGE, STALL, UNAVAILABLE, Ans
 
 KILLED = 200
 AT_A_TIME = 4
+WITNESSES = 2
 MADLY_KILLED = 100
 TURN = 12
 """After so many programs the collector goes away, or comes back."""
@@ -37,8 +38,8 @@ PROGRAM = """
         name += "-child"
     printed = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in range(count):
-        if Monitor.event("storm.number", {"program": name, "number": number}) is not None:
-            os.write(printed, b"%d\\n" % number)
+        is_kept = Monitor.event("storm.number", {"program": name, "number": number}) is not None
+        os.write(printed, b"%d\\n" % number if is_kept else b"sampled out\\n")
         if fate == "witness":
             select.select([], [], [], 0.005)
     if fate != "end":
@@ -63,7 +64,7 @@ class Storm:
 
     def run(self) -> None:
         """Let all programs run and die. Two see it all: they live while the others come and go, and die last."""
-        witnesses = [self.start([f"witness-{number}", "1000000", "witness"]) for number in range(2)]
+        witnesses = [self.start([f"witness-{number}", "1000000", "witness"]) for number in range(WITNESSES)]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             for result in [pool.submit(self.one, number) for number in range(self.kills)]:
                 result.result()
@@ -146,8 +147,17 @@ class Storm:
 
     def printed(self) -> Counter[tuple[str, int]]:
         """Return the program and number of every event that a program was told is recorded."""
-        files: list[Path] = list(self.folder.iterdir())
-        return Counter((file.name, int(line)) for file in files for line in file.read_bytes().split(b"\n")[:-1])
+        return Counter((name, int(line)) for name, line in self.lines() if line != b"sampled out")
+
+    def sampled_out(self) -> Counter[str]:
+        """Return how many events each program was told are not recorded, since the collector wants fewer (429)."""
+        return Counter(name for name, line in self.lines() if line == b"sampled out")
+
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what every program has printed."""
+        for file in self.folder.iterdir():
+            for line in file.read_bytes().split(b"\n")[:-1]:
+                yield file.name, line
 
 
 class Faults:
@@ -210,11 +220,17 @@ def wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         return
 
 
+def chosen_seed() -> int:
+    """Return a random seed, or the one of a storm that is to come again, as far as a machine does the same twice."""
+    seed = int(os.environ.get("STORM_SEED") or random.randrange(1 << 32))
+    print(f"the storm's seed is {seed}")
+    return seed
+
+
 @pytest.mark.slow
 def test_what_was_recorded_arrives_and_who_died_is_reported(children: Children, collector: Collector) -> None:
     """The promise to everybody who looks for the last words of a process that something killed."""
-    seed = random.randrange(1 << 32)
-    print(f"the storm's seed is {seed}")
+    seed = chosen_seed()
     storm = Storm(children, collector, seed)
     storm.run()
     flushed = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
@@ -255,15 +271,14 @@ def assert_every_death_is_told(storm: Storm, events: list[dict[str, Any]]) -> tu
 
 def assert_nothing_is_left(children: Children) -> None:
     """Everything was delivered and is accounted for."""
-    assert_adds_up(children.spool)
+    assert_adds_up(children.spool, children.untold)
     assert [path.name for path in children.spool.glob("*.jsonl") if path.name != "ledger.jsonl"] == []
 
 
 @pytest.mark.slow
 def test_a_mad_collector_costs_only_what_it_refuses(children: Children, collector: Collector) -> None:
     """Outages are not clean: while processes die in crowds a proxy answers half of the time, and nonsense."""
-    seed = random.randrange(1 << 32)
-    print(f"the storm's seed is {seed}")
+    seed = chosen_seed()
     faults = Faults(seed)
     collector.refuse_when = faults.answer
     storm = Storm(children, collector, seed, MADLY_KILLED, faults)
@@ -282,8 +297,13 @@ def test_a_mad_collector_costs_only_what_it_refuses(children: Children, collecto
     ended, lost = assert_every_death_is_told(storm, events)
     assert len(lost) > MADLY_KILLED // 2, "on a busy machine some die before they have begun"
     assert len(ended) >= MADLY_KILLED // 5
-    assert_nothing_is_left(children)
     (account,) = accounts(children.spool).values()
+    # Who lives on while the collector wants fewer may be killed between an event and its line.
+    sampled_out = storm.sampled_out()
+    most = sampled_out.total() + len(sampled_out)
+    assert sampled_out.total() <= account.sampled_out + account.gaps <= most
+    children.untold = account.gaps
+    assert_nothing_is_left(children)
     given_up = account.rejected + account.dropped
     # Less where somebody died between the answer and its note: the next one asks again, and may hear another one.
     assert 0 < given_up <= faults.refusals, "more was given up than was refused, or nothing was noted"

@@ -91,6 +91,7 @@ class Children:
         self.home = _made(folder / "home")
         self.spool = folder / "spool"
         self.spools = {self.spool}
+        self.untold = 0
         self._started: list[Child] = []
         self._programs = 0
 

@@ -167,6 +167,7 @@ def tell(reason):
     """Record what part is kept from now on of what MONITOR_SAMPLE keeps."""
     text = '{"value":%s,"reason":"%s"}' % (_sampler.factor, reason)
     recorder.write(recorder.METRIC, "sdk.sampling.rate", text)
+    cold("selfreport").enter_sampled(sampled_out())
 
 
 def reset():

@@ -5,7 +5,8 @@ Guarantees:
 - produced = (produced - sampled) + dropped + rejected + sent + what still waits in the spool, of this session's events.
 - `value` counts from the session's start, so that a report which is lost is made up for by the next one; `new` is what
   has come since the last one. A report that nothing but reports has changed is not written.
-- What never reached a file is entered into the spool's account as well: the account adds up where a session has told.
+- What never reached a file is entered into the spool's account as well, and what was sampled out at each change of the
+  rate: the account adds up where a session has told, and tells all but the last of one that was killed.
 """
 
 from _thread import allocate_lock
@@ -20,7 +21,8 @@ failure = {}
 _told = {}
 _reports = 0
 """How many events were reports: that they were recorded and sent is no news."""
-_entries = 0
+_entries = _entered = 0
+"""Lines of dropped events that the account has of this session, and how many sampled out ones it knows of."""
 _at = _full_at = -1e9
 FULL_SECONDS = 30.0
 """A session that lives longer reports all of its counts, as often as this at most."""
@@ -72,7 +74,8 @@ def record(is_trouble_only=False):
         for (reason, name), counter in list(limits.dropped.items()):
             now["sdk.events.dropped", reason, name] = limits.counted(counter)
         fresh = {key: value - _told.get(key, 0) for key, value in now.items() if value > _told.get(key, 0)}
-        has_gaps = enter(fresh, out - _told.get("out", 0))
+        enter_sampled(out)
+        has_gaps = enter(fresh) or out > _told.get("out", 0)
         produced, sent = limits.produced(), fresh.get(SENT, 0)
         own = produced - _reports
         is_more = own > _told.get("own", 0) or sent > _reports - _told.get("reports", 0) or set(fresh) - {SENT}
@@ -105,10 +108,10 @@ def is_loaded(name):
 
 def reset():
     """Begin anew, in a forked child."""
-    global _busy, _reports, _at, _full_at
+    global _busy, _reports, _at, _full_at, _entered
     counts.clear()
     _told.clear()
-    _busy, _reports, _at, _full_at = allocate_lock(), 0, -1e9, -1e9
+    _busy, _reports, _at, _full_at, _entered = allocate_lock(), 0, -1e9, -1e9, 0
     failure.clear()
 
 
@@ -135,8 +138,8 @@ def write_hooks():
         recorder.write(recorder.LIFECYCLE, "sdk.hooks", text)
 
 
-def enter(fresh, out):
-    """Put what never reached a file into the ledger and the account. True when there was any."""
+def enter(fresh):
+    """Put what was dropped before it reached a file into the ledger and the account. True when there was any."""
     global _entries
     lost = 0
     for (_, reason, name), number in fresh.items():
@@ -144,9 +147,23 @@ def enter(fresh, out):
             more = {"name": name} if name else {}
             notes.ledger("dropped", reason=reason, count=number, **more)
             lost += number
-    segment = recorder.segment
-    if (lost or out > 0) and segment.directory is not None:
-        line = "%s.limits.%d last=-1 dropped=%d sampled_out=%d\n" % (recorder.session.id, _entries, lost, out)
+    if lost:
+        add_to_account("limits.%d" % _entries, "dropped", lost)
         _entries += 1
+    return lost > 0
+
+
+def enter_sampled(out):
+    """Put how many were sampled out since the start into the account, where the last line of a name counts."""
+    global _entered
+    if out > _entered:
+        _entered = out
+        add_to_account("sampled", "sampled_out", out)
+
+
+def add_to_account(name, fate, number):
+    """Tell the account of events that are in no file."""
+    segment = recorder.segment
+    if segment.directory is not None:
+        line = "%s.%s last=-1 %s=%d\n" % (recorder.session.id, name, fate, number)
         cold("express").add_to_account(segment.directory + "/" + segment.key + ".account", line.encode())
-    return lost > 0 or out > 0
