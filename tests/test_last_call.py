@@ -591,22 +591,29 @@ def test_nothing_is_left_running_or_open(children: Children, collector: Collecto
     assert collector.names() == ["session.start", "session.end"]
 
 
-def test_event_that_comes_while_the_lock_is_deleted_has_a_lock(children: Children, collector: Collector) -> None:
+@pytest.mark.parametrize("batch_size", ["100", "1"], ids=["usual end", "any end"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_event_that_comes_while_the_lock_is_deleted_has_a_lock(
+    when: str, batch_size: str, children: Children, collector: Collector
+) -> None:
     """A signal handler may record at any moment: a segment of a living session without a lock is delivered as a dead
     one's, and deleted while it is written to.
     """
     program = """
-        import os
+        import os, sys
         from monitor_auto import Monitor
         real_unlink = os.unlink
         def unlink(path, *args, **kwargs):  # comes at the moment that a signal would have to meet by chance
-            if str(path).endswith(".live"):
+            is_lock = str(path).endswith(".live")
+            if is_lock and sys.argv[1] == "before":
                 os.unlink = real_unlink
                 Monitor.event("late.event", {})
             real_unlink(path, *args, **kwargs)
+            if is_lock and sys.argv[1] == "after":
+                Monitor.event("late.event", {})
         os.unlink = unlink
     """
-    children.run(program, endpoint=collector.url)
+    children.run(program, argv=[when], endpoint=collector.url, env={"MONITOR_BATCH_SIZE": batch_size})
     assert sorted(path.name[66:] for path in children.spool.iterdir()) == ["", ".1.jsonl", ".live"]
     assert children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url).status == 0
     assert sorted(collector.names()) == ["late.event", "session.end", "session.start"]

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from . import cold, guard, handover, recorder, spool, stdlib
+from . import cold, guard, handover, recorder, stdlib
 from .formats import uuid7
 
 MAX_BYTES = 128 << 10
@@ -202,10 +202,25 @@ def forget(segment, inode, lines):
     remove(base + ".0.jsonl")
     if not is_noted:  # a full disk: now there is room
         add_to_account(account, line)
-    if not os.path.lexists(base + ".1.jsonl"):  # what a signal handler has recorded meanwhile
-        remove(base + ".live")
-        if os.path.lexists(base + ".1.jsonl"):  # it came in between: nobody may take us for dead while we record there
-            guard.call("lock", spool.take_lock, segment, segment.directory)
+    remove_lock(segment, 1)
+
+
+def remove_lock(segment, following):
+    """Delete the own `.live`, unless a further segment, which would have this number, was opened meanwhile.
+
+    Whoever would open one now (a signal handler of the program that records, a daemon thread) has to make a repair, of
+    which there is one at a time: we are it. Its line waits, and then gets a segment and a new lock.
+    """
+    if not segment.busy.acquire(False):  # one is just being opened
+        return
+    try:
+        base = f"{segment.directory}/{segment.base}"
+        if not os.path.lexists(f"{base}.{following}.jsonl"):
+            remove(base + ".live")
+    finally:
+        segment.busy.release()
+    if segment.queue:
+        guard.call("lock", cold("repairs").check, segment)
 
 
 def remove(path: str) -> None:

@@ -9,12 +9,12 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import guard, notes, recorder
+from monitor_auto.boot import express, guard, notes, recorder
 
 from . import exchange
 from .batches import batches
 from .lines import OutOfTime
-from .segments import Line, Segment, Unreadable, remove, sessions, tree_of
+from .segments import Line, Segment, Unreadable, sessions, tree_of
 from .sending import Sending
 
 TYPE_CHECKING = False  # see lines.py
@@ -171,16 +171,9 @@ class Call:
             keep = sealed_through if is_ending and has_more else -1
             own = [Segment(self.directory, self.base, n, n == keep) for n in numbers if n <= sealed_through]
         is_complete = self.deliver(self.own_lines(own, memory_lines), memory_lines)
-        if is_ending and not has_more and all(segment.is_finished for segment in own):
-            self.remove_own_lock(sealed_through)
+        if is_ending and self.directory is not None and not has_more and all(segment.is_finished for segment in own):
+            express.remove_lock(recorder.segment, sealed_through + 1)
         return is_complete
-
-    def remove_own_lock(self, sealed_through: int) -> None:
-        """Delete the own `.live`, unless a daemon thread has opened a further segment meanwhile."""
-        if self.directory is not None and not os.path.lexists(
-            Segment(self.directory, self.base, sealed_through + 1).path
-        ):
-            remove(f"{self.directory}/{self.base}.live")
 
     def own_lines(
         self, own: list[Segment], memory_lines: list[bytes], deadline: "float | None" = None
