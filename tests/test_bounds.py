@@ -258,6 +258,28 @@ def test_merging_keeps_endpoints_apart(children: Children) -> None:
     assert set(ids(before)) < set(ids(read_events(spool)))
 
 
+def test_merging_keeps_events_of_a_token_apart(children: Children, collector: Collector) -> None:
+    """One file of many programs is sent by whoever comes first, and that may be somebody without what they had."""
+    with_token = {"MONITOR_TOKEN": "tell-nobody"}
+    before: dict[bool, list[str]] = {True: [], False: []}
+    for number in range(20):
+        has_token = number % 4 == 0
+        env = {"MONITOR_EXIT_TIMEOUT": "0", **(with_token if has_token else {})}
+        program = f"from monitor_auto import Monitor; Monitor.event('work.{str(has_token).lower()}')"
+        children.run(program, endpoint=collector.url, env=env)
+    for has_token in before:
+        before[has_token] = ids(read_events(children.spool), f"work.{str(has_token).lower()}")
+    merging = ENFORCING.replace("segment =", "bounds.MAX_SEGMENTS = 8; segment =")
+    children.run(merging, endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "0"})
+    assert len(segments(children.spool)) < 6
+    assert children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url).status == 1
+    assert ids(collector.events(), "work.false") == before[False]
+    assert not ids(collector.events(), "work.true")
+    done = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, env=with_token)
+    assert (done.status, ids(collector.events(), "work.true")) == (0, before[True])
+    assert len(before[True]) == 5
+
+
 def test_a_kill_while_merging_loses_nothing(children: Children, collector: Collector) -> None:
     """Merging deletes files; a death between the new file and the last deletion may repeat, never lose."""
     spool = _made(children.spool)

@@ -134,8 +134,9 @@ class Children:
         # In a process group of its own, so that a child that hangs can be killed with everything it started.
         popen = {"start_new_session": True, **popen}
         environment = _merged({**self._base(sandbox), **settings}, env)
-        self.spools |= {spool, Path(environment.get("MONITOR_SPOOL_DIR") or spool)}
-        process = subprocess.Popen(words, env=environment, cwd=cwd or _made(self.folder / "cwd"), **popen)
+        cwd = cwd or _made(self.folder / "cwd")
+        self.spools |= {spool, *_spools_of(environment, cwd)}
+        process = subprocess.Popen(words, env=environment, cwd=cwd, **popen)
         child = Child(process, spool, announce_internal_errors)
         self._started.append(child)
         return child
@@ -202,6 +203,15 @@ def fail_on_internal_errors(spool: Path) -> None:
 def _merged(base: Mapping[str, str], changes: Mapping[str, str | None] | None) -> dict[str, str]:
     merged = {**base, **(changes or {})}
     return {key: value for key, value in merged.items() if value is not None}
+
+
+def _spools_of(environment: Mapping[str, str], cwd: Path) -> set[Path]:
+    """Return where a program with this environment may spool: a relative path is one from where it starts."""
+    named = environment.get("MONITOR_SPOOL_DIR")
+    homes = [Path(environment[name]) for name in ("HOME",) if environment.get(name)]
+    folders = [cwd / named, *(home / named.removeprefix("~/") for home in homes)] if named else []
+    folders += [home / ".cache/monitor/spool" for home in homes]
+    return {path for folder in folders for path in (folder, folder / "monitor-spool")}
 
 
 def _seen(run: Run) -> tuple[int, str, str]:

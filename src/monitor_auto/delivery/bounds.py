@@ -275,15 +275,18 @@ class Keeper:
         """Merge what of a group is dead; return how many segments are fewer."""
         found = [claim for base in group if (claim := claims.claim(self.directory, base)) is not None]
         numbers = {claim.base: claim.all_numbers(sorted(self.sessions[claim.base])) for claim in found}
+        with_token = [claim for claim in found if rewrite.had_token(claim, numbers[claim.base])]
+        fewer = 0
         try:
-            if sum(map(len, numbers.values())) > 1:
-                return rewrite.merge(found, numbers, self.settings, time.monotonic() + UNIT_SECONDS) - 1
+            for part in (with_token, [claim for claim in found if claim not in with_token]):
+                if sum(len(numbers[claim.base]) for claim in part) > 1:
+                    fewer += rewrite.merge(part, numbers, self.settings, time.monotonic() + UNIT_SECONDS) - 1
         except (OSError, Unreadable) as error:
             notes.debug(f"segments were not merged: {error}")
         finally:
             for claim in found:
                 guard.call("release", claim.release)
-        return 0
+        return fewer
 
     def with_session(self, base: str, work: "Work", is_kept: bool = False) -> None:
         """Call `work(segment, claim)` for the segments of a dead session, and without a claim for those that the own

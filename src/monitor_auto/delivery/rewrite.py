@@ -40,19 +40,14 @@ _BUFFER_BYTES = 256 * 1024
 class Writer:
     """A segment in the making: `add` lines, then `finish` or `abandon`."""
 
-    def __init__(self, model: Segment, number: int, is_merged: bool, has_token: bool = False) -> None:
-        """`model` is a segment of the same session; `has_token`: lines of one that had a token will be in it, too.
-
-        Raises OSError, Unreadable.
-        """
+    def __init__(self, model: Segment, number: int, is_merged: bool) -> None:
+        """`model` is a segment of the same session. Raises OSError, Unreadable."""
         header = header_line(model)
         self.path = Segment(model.directory, model.base, number).path
         self.temporary = f"{self.path}.{os.getpid()}.tmp"
         remove(self.temporary)
         self.descriptor = os.open(self.temporary, WRITE | os.O_EXCL, 0o600)
         self.parts = [header_of(header, number, os.fstat(self.descriptor).st_ino, is_merged)]
-        if has_token and WITH_TOKEN not in self.parts[0]:
-            self.parts[0] = HEADER + WITH_TOKEN[1:] + b"," + self.parts[0][len(HEADER) :]
         self.held = 0
 
     def add(self, text: bytes) -> None:
@@ -115,12 +110,14 @@ def header_line(segment: Segment) -> bytes:
         os.close(descriptor)
 
 
-def had_token(segment: Segment) -> bool:
-    """Return whether the session of a segment had a token; not for what cannot be read."""
-    try:
-        return WITH_TOKEN in header_line(segment)
-    except (OSError, Unreadable):
-        return False
+def had_token(claim: Claim, numbers: list[int]) -> bool:
+    """Return whether a session had a token; not one of which nothing can be read."""
+    for number in numbers:
+        try:
+            return WITH_TOKEN in header_line(Segment(claim.directory, claim.base, number))
+        except (OSError, Unreadable):
+            continue
+    return False
 
 
 def kinds_in(segment: Segment) -> set[str]:
@@ -183,7 +180,8 @@ def trim(
 
 
 def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any", deadline: float) -> int:
-    """Make one segment of what several dead sessions of one endpoint have left; return how many there were before.
+    """Make one segment of what several dead sessions of one endpoint, all with a token or all without, have left;
+    return how many there were before.
 
     The new one belongs to the first session that has something left; the others are gone when their claims are
     released. Raises OSError, Unreadable, OutOfTime.
@@ -191,15 +189,11 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
     writer: Writer | None = None
     written = 0.0
     damaged: list[Line] = []
-    has_token = any(had_token(Segment(claim.directory, claim.base, n)) for claim in claims for n in numbers[claim.base])
     try:
         for claim in claims:
             for line in claim.lines(settings, numbers[claim.base], deadline, is_whole, is_sent=False):
                 if writer is None and line.segment is not None:
-                    writer, owner = (
-                        Writer(line.segment, free_number(claim, numbers[claim.base]), True, has_token),
-                        claim,
-                    )
+                    writer, owner = Writer(line.segment, free_number(claim, numbers[claim.base]), True), claim
                 if line.fault or writer is None:
                     damaged.append(line)
                 else:
