@@ -152,7 +152,8 @@ def test_another_environment_is_enabled_from_here(changeable: Sandbox, children:
     assert (outcome["path"], outcome["warnings"]) == (str(site_file_of(changeable)), [])
     assert facts(children, "status", python=changeable, bare=True)["on"]
     assert not facts(children, "status", bare=True)["on"]
-    assert facts(children, "disable", "--prefix", folder, bare=True) == {"path": outcome["path"], "removed": True}
+    removed = {"path": outcome["path"], "removed": True, "warnings": []}
+    assert facts(children, "disable", "--prefix", folder, bare=True) == removed
 
 
 def test_file_that_cannot_be_written_or_removed(changeable: Sandbox, children: Children) -> None:

@@ -133,8 +133,7 @@ def test_account_says_what_became_of_every_event(children: Children, collector: 
     counts = {name: count for name, count in account.items() if isinstance(count, int) and count}
     assert counts == {"produced": 4, "sent": 2, "spooled": 2}
     shown = children.run(["python", "-m", "monitor_auto", "status"], endpoint=collector.url).stdout.decode()
-    assert "4 recorded so far" in shown
-    assert "2 sent, 2 spooled" in shown
+    assert f"4 recorded so far for {collector.url}: 2 sent, 2 spooled" in " ".join(shown.split())
     children.run(["python", "-m", "monitor_auto", "purge", "--yes"], endpoint=collector.url)
     (account,) = facts(children, "status", endpoint=collector.url)["accounts"]
     assert (account["dropped"], account["spooled"], account["never_written"]) == (2, 0, 0)
@@ -170,7 +169,7 @@ def test_failures_of_the_collector_are_shown(children: Children) -> None:
         assert time.time() < one["away"]["until"] < time.time() + 60
         assert "refused" in one["away"]["error"]
         shown = " ".join(command(children, "status", endpoint=collector.url).stdout.decode().split())
-        assert "failed 1 time in a row ([Errno 111] Connection refused)" in shown
+        assert "failed 1 time in a row (Connection refused)" in shown
 
 
 @pytest.mark.tampers("the ledger is torn")

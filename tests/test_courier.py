@@ -1,5 +1,7 @@
 """Delivery at exit where it takes a look-up, TLS or a proxy: in a helper process that can be killed at the deadline."""
 
+import os
+import select
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -113,6 +115,29 @@ def test_handshake_that_hangs_is_waited_for_once(children: Children, swallower: 
     assert first.status == 0
     assert len(swallower.connections) == 1
     assert children.run(HELLO, bare=True).names.count("session.end") == 2
+
+
+def test_helper_has_nothing_of_the_program_and_dies_soon_after_it(children: Children, swallower: Swallower) -> None:
+    """A process that nobody has started by name must not hold a pipe open, show a token, or be found the next day."""
+    env = {"MONITOR_EXIT_TIMEOUT": "5", "MONITOR_TOKEN": "tell-nobody"}
+    child = children.start(HELLO, endpoint=f"https://localhost:{swallower.port}/v1/events", env=env)
+    swallower.wait_for(1)
+    (helper,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    process = Path("/proc") / helper
+    files = {path.name: os.readlink(path) for path in (process / "fd").iterdir()}
+    assert [files.pop(number) for number in ("0", "1", "2")] == ["/dev/null"] * 3
+    assert all(target.startswith("socket:") for target in files.values()), "to us and to the collector"
+    assert len(files) == 2
+    assert b"-I\0-S\0" in (process / "cmdline").read_bytes()
+    shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    assert b"tell-nobody" not in shown
+    assert b"MONITOR_" not in shown
+    end = os.pidfd_open(int(helper))
+    child.process.kill()
+    ready, _, _ = select.select([end], [], [], 60)
+    os.close(end)
+    assert ready, "the helper lives on"
+    assert child.finish().names == ["session.start", "session.end"]
 
 
 def test_look_up_that_hangs_ends_at_the_deadline(children: Children) -> None:

@@ -283,6 +283,7 @@ def test_wrong_call_says_how_to_call_it(options: tuple[str, ...], children: Chil
     done = children.run([*FLUSH, *options], bare=True)
     assert (done.status, done.stdout) == (2, b"")
     assert b"Traceback" not in done.stderr
+    assert b"_seconds" not in done.stderr, "a name of ours tells nobody what to type"
     assert b"export MONITOR_ENDPOINT=" in done.stderr if not options else b"usage: monitor-auto" in done.stderr
 
 

@@ -26,7 +26,8 @@ _APPEND |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 def deliver(settings, segment, deadline):
     """Deliver the own session, whose segment is closed then. Return (True, None) when it is delivered and deleted, or
-    when Ctrl-C has ended that; else (False, what `last_call` goes on with: None or (connection, bytes received)).
+    when Ctrl-C has ended that; else (False, what `last_call` goes on with: None, or (connection, bytes received), where
+    no connection is one that nobody took in time).
     """
     inode = segment.inode
     lines = usual_lines(settings, segment)
@@ -35,8 +36,8 @@ def deliver(settings, segment, deadline):
     connection = None
     try:
         connection = connect(settings, deadline)
-        if connection is None:
-            return False, None
+        if connection is None:  # where that has taken all the time, the others have to be told
+            return False, None if time.monotonic() < deadline else (None, b"")
         received = exchange(connection, settings, lines, deadline)
         if not judge(received):
             connection, begun = None, (connection, received)

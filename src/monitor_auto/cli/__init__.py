@@ -178,9 +178,14 @@ def make_parser(words: "Sequence[str]" = ()) -> "ArgumentParser":
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    from argparse import ArgumentTypeError
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ValueError("not a positive number of seconds")
+        raise ArgumentTypeError(f"{text!r} is no positive number of seconds")
     return seconds
 
 

@@ -48,9 +48,12 @@ def run(arguments: Any) -> int:
 
 def report(path: str, was_there: bool, arguments: Any) -> None:
     """Say what was done, and what still switches monitoring on."""
-    if arguments.json:
-        print_json({"path": path, "removed": was_there})
-    else:
-        print(f"Removed {path}" if was_there else f"Nothing to do: there is no {path}")
+    warnings = []
     if os.environ.get("MONITOR_ENDPOINT"):
-        complain("MONITOR_ENDPOINT is set here: programs that inherit it are monitored all the same.")
+        warnings.append("MONITOR_ENDPOINT is set here: programs that inherit it are monitored all the same.")
+    if arguments.json:
+        print_json({"path": path, "removed": was_there, "warnings": warnings})
+        return
+    print(f"Removed {path}" if was_there else f"Nothing to do: there is no {path}")
+    for warning in warnings:
+        complain(warning)

@@ -55,6 +55,7 @@ class Account:
 
     key: str
     directory: str
+    endpoint: str
     produced: int
     sent: int
     rejected: int
@@ -131,15 +132,15 @@ def in_use(settings: Any) -> list[str]:
     return [path for path in existing(settings) if path == directory]
 
 
-def accounts(directories: list[str]) -> list[Account]:
-    """Return the accounts of all endpoints in these spools."""
+def accounts(directories: list[str], endpoints: dict[str, str]) -> list[Account]:
+    """Return the accounts of all endpoints in these spools. `endpoints` has the address of each key that is known."""
     found = []
     for directory in directories:
         names = os.listdir(directory)
         keys = {name[:16] for name in names if name.endswith(".account") or split_name(name)[0]}
         for key in sorted(keys):
             counts = account.counts(directory, key)
-            found.append(Account(key, directory, never_written=counts.gaps, **vars(counts)))
+            found.append(Account(key, directory, endpoints.get(key, ""), never_written=counts.gaps, **vars(counts)))
     return found
 
 

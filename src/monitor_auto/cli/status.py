@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from monitor_auto.boot import arrivals, targets
+from monitor_auto.boot.formats import endpoint_key
 
 from . import installation, seen_hooks, spools
 from .configuration import Configuration, read_configuration
@@ -69,6 +70,8 @@ def look(configuration: Configuration) -> Status:
     why = configuration.why
     if configuration.is_on and not lines:
         why = f"{why}, but no start line is there: install monitor-auto again"
+    backlog = spools.backlogs(spools.existing(settings))
+    endpoints = {endpoint_key(settings.endpoint): configuration.endpoint} | {one.key: one.endpoint for one in backlog}
     return Status(
         on=configuration.is_on and bool(lines),
         why=why,
@@ -78,8 +81,8 @@ def look(configuration: Configuration) -> Status:
         site_file=configuration.site_file if configuration.has_site_file else None,
         start_lines=lines,
         spool=spools.place_of(settings),
-        backlog=spools.backlogs(spools.existing(settings)),
-        accounts=spools.accounts(spools.in_use(settings)),
+        backlog=backlog,
+        accounts=spools.accounts(spools.in_use(settings), endpoints),
         troubles=spools.troubles(spools.in_use(settings)),
         hooks={name: arrivals.is_wanted(settings, name) for name in NAMES},
         hooked=seen_hooks.seen(spools.existing(settings)),
@@ -142,7 +145,7 @@ def account_text(account: spools.Account) -> str:
         for name in ("sent", "spooled", "rejected", "dropped", "sampled_out", "never_written")
     ]
     told = ", ".join(f"{count:,} {fate}" for count, fate in fates if count or fate == "sent")
-    return f"{account.produced:,} recorded so far ({account.key}): {told}"
+    return f"{account.produced:,} recorded so far for {account.endpoint or account.key}: {told}"
 
 
 def away_text(away: dict[str, Any]) -> str:

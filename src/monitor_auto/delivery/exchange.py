@@ -25,7 +25,10 @@ DARWIN_SO_NOSIGPIPE = 0x1022  # <sys/socket.h>; the socket module has no name fo
 
 
 class NoAnswer(Exception):
-    """There is no complete answer; the text says why."""
+    """There is no complete answer; the text says why, without the number that the system has for it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why.partition("] ")[2] if why.startswith("[Errno ") else why)
 
 
 class Answer:

@@ -44,7 +44,8 @@ def deliver_at_exit(
 
     `directory` is the spool, None when everything is in memory; `base` names the own session, whose segments up to
     `sealed_through` nobody writes any more; `memory_lines` are sent first, and delivered ones are taken off the list.
-    `begun`: the own segment was sent over this connection, and so much of the answer has come (boot/express.py).
+    `begun`: the own segment was sent over this connection, and so much of the answer has come (boot/express.py), or
+    None and nothing where there was no connection in time.
     """
     if settings.exit_timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
         return 0
@@ -100,6 +101,8 @@ class Sender:
         settings = self.settings
         if self.begun is not None:
             (connection, received), self.begun = self.begun, None
+            if connection is None:
+                raise exchange.NoAnswer("timeout")
             return exchange.hear(connection, received, self.deadline)
         if self.hosts and (self.hosts[0].startswith("127.") or "::1" in self.hosts or not exchange.has_proxy("http")):
             data = exchange.request(settings.host, settings.port, settings.path, settings.token, body)
@@ -112,7 +115,7 @@ class Sender:
 
     def close(self) -> None:
         """End the helper, if there is one, and a connection that nobody has listened to."""
-        if self.begun is not None:
+        if self.begun is not None and self.begun[0] is not None:
             self.begun[0].close()
         if self.courier is not None:
             self.courier.close()
