@@ -383,6 +383,27 @@ def test_setuid_interpreter_is_told(children: Children) -> None:
     assert done.status == 1
 
 
+def test_programs_that_no_start_line_reaches_are_named(children: Children, tmp_path: Path) -> None:
+    """A job that is never recorded is the one that somebody will look for."""
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    first_lines = {
+        "seen.py": "#!/usr/bin/python3 -s -WSomething",
+        "shell": "#!/bin/sh -S",
+        "module": "#!/usr/bin/python3 -m S",
+        "alone.py": "#!/usr/bin/python3 -S",
+        "joined": "#! /usr/bin/env -S python3.12 -IS",
+        "binary": "\0\udcff",
+    }
+    for name, line in first_lines.items():
+        (folder / name).write_bytes(line.encode("utf-8", "surrogateescape") + b"\nimport sys\n")
+    os.mkfifo(folder / "pipe")
+    level, what, remedy = one(children, "--folder", str(folder))
+    assert (level, what.rpartition(": ")[2]) == ("warning", "alone.py, joined")
+    assert "-S" in remedy
+    assert findings(children, "--folder", str(folder / "seen.py")) == []
+
+
 def test_servers_with_sub_interpreters_are_told(children: Children) -> None:
     """mod_wsgi runs applications where the monitor cannot see them."""
     report = facts(children, "doctor", env={"MOD_WSGI_PROCESS_GROUP": "x"})

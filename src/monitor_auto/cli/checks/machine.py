@@ -5,6 +5,7 @@ from __future__ import annotations
 import _imp
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,12 +22,14 @@ PARTS = (
 )
 
 LIBRARIES = ("wrapt", "httpx")
+MAX_PROGRAMS = 1000
 
 
 def check(folder: str) -> Iterator[Check]:
     """Yield all findings about this interpreter, and about a folder that holds programs."""
     yield from interpreter()
     yield from hidden(folder)
+    yield from without_site(folder)
     yield from hosts()
 
 
@@ -53,6 +56,41 @@ def hidden(folder: str) -> Iterator[Check]:
         yield Check("hidden", WARNING, what, "Rename the files; programs there may trip over them as well.")
     else:
         yield Check("hidden", OK, f"no file in {folder} hides a module that is needed")
+
+
+def without_site(folder: str) -> Iterator[Check]:
+    """Check for programs whose first line starts Python with -S."""
+    try:
+        with os.scandir(folder) as entries:
+            paths = [entry.path for entry in entries if entry.is_file()][:MAX_PROGRAMS]
+    except OSError:  # the folder is gone, or not ours
+        return
+    names = sorted(os.path.basename(path) for path in paths if has_no_site(first_line(path)))
+    if names:
+        what = f"programs in {folder} begin with a python -S, which reads no start line: {', '.join(names)}"
+        yield Check("start line", WARNING, what, "Take the -S out of their first lines, or call Monitor.init there.")
+
+
+def first_line(path: str) -> str:
+    """Return the beginning of a file; nothing for what cannot be read, or would have to be waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return ""
+    try:
+        return os.read(descriptor, 256).partition(b"\n")[0].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def has_no_site(line: str) -> bool:
+    """Return whether a first line starts an interpreter with -S, alone or among other letters (`-IS`)."""
+    words = line.removeprefix("#!").split() if line.startswith("#!") else []
+    pythons = [index for index, word in enumerate(words) if os.path.basename(word).startswith("python")]
+    options = words[pythons[0] + 1 :] if pythons else []
+    return any(re.match("-[^-cmWX]*S", word) for word in options)
 
 
 def is_module(path: str) -> bool:
