@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import re
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -65,9 +67,14 @@ def ids(events: list[dict[str, Any]], name: str = "") -> list[str]:
     return [item["event_id"] for item in events if name in ("", item["name"])]
 
 
-def make_old(spool: Path, seconds: float) -> None:
-    """Make everything in a spool look as old as that."""
+def make_old(spool: Path, seconds: float, is_same_boot: bool = False) -> None:
+    """Make everything in a spool look as old as that, and as of another boot."""
     then = time.time() - seconds
+    for path in [] if is_same_boot else segments(spool):
+        with path.open("r+b") as file:
+            header = file.readline()
+            file.seek(0)
+            file.write(re.sub(rb'"boot":"[^"]{36}"', b'"boot":"%s"' % str(uuid.uuid4()).encode(), header))
     for path in [*spool.iterdir(), *spool.glob("aside/*")]:
         os.utime(path, (then, then), follow_symlinks=False)
 
@@ -151,6 +158,19 @@ def test_old_events_are_dropped_and_counted(children: Children) -> None:
     assert not gone & set(ids(after.events))
     assert set(ids(young)) - gone < set(ids(after.events))
     assert len(list(children.spool.glob("*.live"))) == 2, "the locks of the dropped sessions stayed"
+
+
+def test_clock_that_was_set_makes_no_event_old(children: Children) -> None:
+    """A board without a battery starts in 1970; what it records then is young when it learns the year."""
+    before = fill(children, 2)
+    make_old(children.spool, 50 * 365 * 86400, is_same_boot=True)
+    after = enforce(children, MONITOR_SPOOL_AGE="36500d", MONITOR_SPOOL_LIMIT="1GiB")
+    assert not dropped(after)
+    after = enforce(children, MONITOR_SPOOL_AGE="10000d")
+    assert not dropped(after)
+    assert set(ids(before)) < set(ids(after.events))
+    make_old(children.spool, 50 * 365 * 86400)
+    assert set(dropped(enforce(children, MONITOR_SPOOL_AGE="10000d"))) >= {("age", "event"), ("age", "error")}
 
 
 def test_age_can_be_set(children: Children) -> None:

@@ -123,7 +123,7 @@ def test_living_programs_are_left_alone_and_counted(
     done = flush("--json")
     outcome = json.loads(done.stdout)
     assert (done.status, outcome["running"]) == (0, 1)
-    assert b"1 programs still run" in flush().stdout
+    assert b"1 program still runs" in flush().stdout
     assert len(collector.unique()) < 2 * left + 2
     child.finish(b"\n")
     assert collector.names().count("session.start") == collector.names().count("session.end") == 2

@@ -79,7 +79,10 @@ def sentences(outcome: Outcome) -> list[str]:
     if outcome.aside:
         lines.append(f"{outcome.aside} damaged lines were put aside (folder aside/ of the spool).")
     if outcome.running:
-        lines.append(f"{outcome.running} programs still run, or deliver just now; their events follow when they end.")
+        is_one = outcome.running == 1
+        run = "program still runs, or delivers" if is_one else "programs still run, or deliver"
+        follow = "its events follow when it ends" if is_one else "their events follow when they end"
+        lines.append(f"{outcome.running} {run} just now; {follow}.")
     return lines
 
 

@@ -70,13 +70,18 @@ def run(arguments: Any) -> int:
         complain("purge deletes events for good. There is no terminal to ask on: say --yes if you mean it.")
         return 2
     key = spools.key_of(arguments.endpoint) if arguments.endpoint else ""
-    directories = spools.in_use(read_configuration().settings)
+    settings = read_configuration().settings
+    directories = spools.in_use(settings)
     if not arguments.yes and not is_confirmed(directories, key, arguments.all):
         complain("nothing was deleted.")
         return 1
     removed = Removed()
     for directory in directories:
         purge(directory, key, arguments.all, removed)
+    for directory, fault in spools.place_of(settings).refused.items():
+        if directory in spools.existing(settings) and any(sessions(directory, key).values()):
+            complain(f"{directory}: {fault}; what waits there is left alone.")
+            removed.failed += 1
     report(removed, arguments)
     return 1 if removed.failed else 0
 

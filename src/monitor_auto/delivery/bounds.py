@@ -13,9 +13,11 @@ import os
 import time
 
 from monitor_auto.boot import guard, handover, notes, recorder
+from monitor_auto.boot.formats import quote
+from monitor_auto.boot.spool import one_line
 
 from . import account, claims, rewrite
-from .claims import Claim
+from .claims import Claim, field
 from .lines import OutOfTime
 from .rewrite import KINDS
 from .segments import WRITE, Segment, Unreadable, remove, session_id, split_name, tree_of
@@ -157,7 +159,7 @@ class Keeper:
             self.drop_aside("age")
 
         def drop(segment: Segment, claim: "Claim | None") -> None:
-            if os.lstat(segment.path).st_mtime < horizon:
+            if os.lstat(segment.path).st_mtime < horizon and not self.is_of_this_boot(segment):
                 self.drop_segment(segment, claim, "age")
 
         for base in [base for base in self.sessions if self.age(base) < horizon]:
@@ -165,6 +167,15 @@ class Keeper:
         ledger = f"{self.directory}/ledger.jsonl"
         if rewrite.size_of(ledger) > MAX_LEDGER_BYTES:
             os.replace(ledger, f"{self.directory}/ledger.old")
+
+    def is_of_this_boot(self, segment: Segment) -> bool:
+        """Return whether a segment that looks too old is younger: the machine has not been up for so long, so its clock
+        was wrong then, or is now. A board without a battery begins every day in 1970. Raises OSError, Unreadable.
+        """
+        if time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) > self.settings.spool_age_seconds:
+            return False
+        boot = one_line("/proc/sys/kernel/random/boot_id")
+        return bool(boot) and field(rewrite.header_line(segment), b"boot") == quote(boot).encode()
 
     def limit_bytes(self) -> None:
         """Make room when there is too much, an eighth more than needed: not for every segment anew."""

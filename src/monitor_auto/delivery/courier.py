@@ -17,7 +17,7 @@ import time
 
 from monitor_auto.boot import patches, stdlib
 
-from .exchange import Answer, NoAnswer
+from .exchange import Answer, NoAnswer, Unable
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class Courier:
     """One helper for one endpoint, until a deadline on the clock of `time.monotonic()`. `close` must be called."""
 
     def __init__(self, settings: "Any", deadline: float) -> None:
-        """Start the helper. Raises NoAnswer where there can be none."""
+        """Start the helper. Raises Unable where there can be none."""
         sockets, python = stdlib.load("_socket"), interpreter()
         if sockets is None or not python or not hasattr(os, "posix_spawn"):
-            raise NoAnswer("this Python cannot start a helper")
+            raise Unable("this Python cannot start a helper")
         self.deadline = deadline
         self.pid, self.mask = 0, _without_child_signals()
         try:
@@ -50,7 +50,7 @@ class Courier:
             self.give("\0".join(map(str, fields)).encode())
         except OSError as error:
             self.close()
-            raise NoAnswer(f"no helper could be started: {error}") from error
+            raise Unable(f"no helper could be started: {error}") from error
 
     def post(self, body: bytes) -> Answer:
         """Have one body sent and return the Answer. Raises NoAnswer."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from json import JSONDecoder
 from typing import Any
 
-from monitor_auto.boot import guard, parsing
+from monitor_auto.boot import guard, handover, parsing
 from monitor_auto.boot.formats import endpoint_key
 
 from . import bounds, claims
@@ -84,7 +84,7 @@ class Drain:
             self.bytes_in_all = sum(segment_bytes(directory, self.key) for directory in self.outcome.directories)
             if self.outcome.directories:
                 with self.connect() as transport:
-                    for directory in self.outcome.directories:
+                    for directory in filter(is_writable, self.outcome.directories):
                         while self.drain_directory(directory, transport):
                             pass
         except OutOfTime:
@@ -173,7 +173,7 @@ class Drain:
 
     def keep_bounds(self) -> None:
         """Bring every spool back into its bounds: nobody waits here, so for as long as it takes."""
-        for directory in self.outcome.directories:
+        for directory in filter(is_writable, self.outcome.directories):
             guard.use_directory(directory)
             guard.call("bounds", bounds.enforce, self.settings, directory, "", self.deadline - time.monotonic())
 
@@ -184,6 +184,8 @@ class Drain:
                 found = sessions(directory, self.key)
             except OSError:  # the run itself has said why
                 continue
+            if found and not is_writable(directory) and not self.outcome.why:
+                self.outcome.why = f"{directory} cannot be written, so nobody can note what was delivered"
             for base, numbers in found.items():
                 if numbers and is_free(directory, base):
                     self.outcome.left += sum(count_events(Segment(directory, base, number)) for number in numbers)
@@ -256,8 +258,15 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
+def is_writable(directory: str) -> bool:
+    """Return whether files can be made and deleted in a folder."""
+    return os.access(directory, os.W_OK | os.X_OK)
+
+
 def is_free(directory: str, base: str) -> bool:
     """Return whether a session is dead and nobody delivers it."""
+    if not is_writable(directory):
+        return not handover.is_locked(f"{directory}/{base}.live")
     claim = claims.claim(directory, base)
     if claim is not None:
         claim.release()

@@ -31,6 +31,10 @@ class NoAnswer(Exception):
         super().__init__(why.partition("] ")[2] if why.startswith("[Errno ") else why)
 
 
+class Unable(NoAnswer):
+    """This process could not even ask, for a reason of its own: it says nothing about the collector."""
+
+
 class Answer:
     """A complete answer: status, content type ("" if none), body, and the raw `Retry-After` ("" if none). `is_last`
     says that its connection takes no further request.
@@ -89,7 +93,7 @@ def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Ans
     """
     sockets = stdlib.load("_socket")
     if sockets is None:
-        raise NoAnswer("this Python has no sockets")
+        raise Unable("this Python has no sockets")
     try:
         connection = _connect(sockets, hosts, port, deadline)
         try:
@@ -101,9 +105,13 @@ def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Ans
 
 
 def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float) -> "Any":
-    failure: OSError = OSError("no address")
+    failure: Exception | None = None
     for host in hosts:
-        connection = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
+        try:
+            connection = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
+        except OSError as error:  # no descriptor left; a system without IPv6
+            failure = failure or Unable(_reason(error))
+            continue
         try:
             connection.settimeout(express.left(deadline))
             connection.connect((host, port))
@@ -111,7 +119,7 @@ def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float)
         except OSError as error:
             connection.close()
             failure = error
-    raise failure
+    raise failure or OSError("no address")
 
 
 def talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Answer:

@@ -3,7 +3,8 @@
 Runs at exit, in flush and in commands. Guarantees:
 - An answer is noted in the spool before anything else is sent.
 - Only what will never be taken is dropped, one event at a time, and each drop is counted in the ledger with its reason.
-- A failure is told to the other processes once, with the time for which the collector wants to be left alone.
+- A failure is told to the other processes once, with the time for which the collector wants to be left alone; what is
+  our own trouble alone is not.
 """
 
 import time
@@ -14,7 +15,7 @@ from monitor_auto.boot.formats import endpoint_key
 
 from . import answers
 from .batches import body, settle
-from .exchange import Answer, NoAnswer
+from .exchange import Answer, NoAnswer, Unable
 from .segments import Tally, account_path, add_to_account
 
 TYPE_CHECKING = False  # see lines.py
@@ -73,9 +74,11 @@ class Sending:
         try:
             answer = self.post(data)
         except NoAnswer as error:
-            if time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
-                self.fail(0, str(error), False, 0.0)
             self.why = str(error)
+            if isinstance(error, Unable):
+                notes.debug("nothing was sent: " + self.why)
+            elif time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
+                self.fail(0, self.why, False, 0.0)
             return answers.LATER, None
         verdict = answers.meaning(answer.status, answer.content_type, answer.body)
         if verdict in (answers.MISPLACED, answers.LATER):
