@@ -13,7 +13,7 @@ from platformdirs import user_cache_dir
 from monitor_auto.boot import errors, parsing
 from monitor_auto.boot import settings as boot_settings
 from support.children import Children
-from support.collector import Collector
+from support.collector import Answer, Collector
 from support.sandbox import Sandbox
 
 UNCHANGED = """
@@ -443,6 +443,33 @@ def test_flush_and_close_deliver_and_say_so(children: Children, collector: Colle
     assert not done.events
     collector.go_away()
     assert children.run(source, endpoint=collector.url).stdout == b"False\nNone None\n"
+
+
+@pytest.mark.tampers("the own segment is replaced by a link")
+def test_flush_is_false_unless_everything_was_answered_for(children: Children, collector: Collector) -> None:
+    """A deployment goes on when flush says yes: it must not be yes for an event that nobody has."""
+    source = """
+        import os
+        from monitor_auto import Monitor
+        def record(name):
+            Monitor.event(name)
+            print(Monitor.flush(timeout=30), flush=True)
+        record("refused.alone")
+        record("second.batch")
+        spool = os.environ["SPOOL"]
+        (own,) = [name for name in os.listdir(spool) if name.endswith(".jsonl") and name[0] != "l"]
+        Monitor.event("replaced")
+        os.rename(os.path.join(spool, own), os.path.join(spool, "kept"))
+        os.symlink("kept", os.path.join(spool, own))
+        record("after.that")
+        print(Monitor.flush(timeout=0), Monitor.flush(timeout=-1))
+    """
+    collector.refuse_when = lambda body: Answer(400) if b"refused.alone" in body else None
+    env = {"SPOOL": str(children.spool), "MONITOR_EXIT_TIMEOUT": "0", "MONITOR_FLUSH_INTERVAL": "0"}
+    done = children.run(source, endpoint=collector.url, env=env)
+    assert done.stdout.split() == [b"True", b"True", b"False", b"False", b"False"]
+    assert collector.names() == ["session.start", "sdk.events.dropped", "second.batch"]
+    assert b"after.that" in (children.spool / "kept").read_bytes()
 
 
 def test_module_is_a_command(children: Children) -> None:

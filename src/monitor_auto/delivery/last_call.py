@@ -138,6 +138,7 @@ class Call:
         self.key = self.sending.key
         self.others: dict[str, list[int]] = {}
         self.claims: list[Claim] = []
+        self.is_unread = False
 
     def is_away(self) -> bool:
         """Return whether the endpoint failed so recently that this process must not wait for it."""
@@ -176,7 +177,7 @@ class Call:
         is_complete = self.deliver(self.own_lines(own, memory_lines), memory_lines)
         if is_ending and self.directory is not None and not has_more and all(segment.is_finished for segment in own):
             express.remove_lock(recorder.segment, sealed_through + 1)
-        return is_complete
+        return is_complete and not self.is_unread
 
     def own_lines(
         self, own: list[Segment], memory_lines: list[bytes], deadline: "float | None" = None
@@ -190,6 +191,7 @@ class Call:
             except FileNotFoundError:
                 continue
             except Unreadable as error:
+                self.is_unread = True
                 notes.ledger("problem", part="own segment", error=str(error))
         tree = tree_of(self.base)
         for base in [base for base in self.others if tree_of(base) == tree]:
