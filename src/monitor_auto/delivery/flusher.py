@@ -14,11 +14,12 @@ import time
 from monitor_auto.boot import background, check_same, cold, guard, handover, notes, recorder, repairs, spool, stdlib
 
 from . import breaker, hush, policy, resources
+from .call import Call
 from .exchange import NoAnswer
-from .last_call import Call, Sender
 from .lines import OutOfTime
 from .policy import Policy
 from .segments import Segment, Unreadable, sessions, tree_of
+from .sender import Sender
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
