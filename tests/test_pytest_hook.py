@@ -1,17 +1,14 @@
 """What is recorded of tests that pytest runs, and that its output is the same to the letter."""
 
-import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from support.children import Children, Run
+from support.children import Children
 from support.sandbox import Sandbox
-
-Outcomes = dict[str, str]
+from support.testruns import EVERY_OUTCOME, OUTCOMES, outcomes_of, results_of, twin_of_pytest
 
 
 @pytest.fixture(scope="session")
@@ -21,97 +18,9 @@ def with_pytest(sandbox_for: Callable[..., Sandbox]) -> Sandbox:
     return sandbox_for(sys.executable, "pytest", *plugins)
 
 
-def masked(output: bytes) -> str:
-    """Return what pytest printed without what differs from run to run: durations and addresses."""
-    text = re.sub(r"\b\d+\.\d+s\b( \(\d+:\d\d:\d\d\))?", "…s", output.decode())
-    return re.sub(r"=+(?= .*…s)|(?<=…s) =+|\b(0x)?[0-9a-f.]{6,}\b", "…", text)
-
-
-def twin(children: Children, python: Sandbox, words: tuple[str, ...], files: dict[str, str], **how: Any) -> Run:
-    """Run pytest bare and monitored on the same files; status and output have to be equal but for durations."""
-    folder = children.folder / "tests"
-    folder.mkdir()
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    command = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *words]
-    how = {"python": python, "cwd": folder, "timeout": 120, **how}
-    bare = children.run(command, bare=True, **how)
-    done = children.run(command, **how)
-    assert done.status == bare.status
-    assert masked(done.stdout) == masked(bare.stdout)
-    assert masked(done.stderr) == masked(bare.stderr)
-    return done
-
-
-def results_of(run: Run) -> list[dict[str, Any]]:
-    """Return the data of all test results."""
-    return [event["data"] for event in run.named("test.result")]
-
-
-def outcomes_of(run: Run) -> Outcomes:
-    """Return nodeid -> outcome; each test has to be there once."""
-    found = [(data["nodeid"].partition("::")[2], data["outcome"]) for data in results_of(run)]
-    assert len(dict(found)) == len(found)
-    return dict(found)
-
-
-EVERY_OUTCOME = """
-import pytest, unittest
-def test_passes(): pass
-def test_fails():
-    assert [1] == [2], "password=hunter2"
-@pytest.mark.skip(reason="not today")
-def test_is_skipped(): pass
-def test_skips_itself(): pytest.skip("inside")
-@pytest.mark.xfail(reason="known")
-def test_fails_as_expected(): 1 / 0
-@pytest.mark.xfail(run=False)
-def test_is_not_run(): 1 / 0
-@pytest.mark.xfail
-def test_passes_unexpectedly(): pass
-@pytest.mark.xfail(strict=True, reason="must fail")
-def test_passes_and_must_not(): pass
-@pytest.fixture
-def broken(): raise OSError("no fixture")
-def test_has_no_fixture(broken): pass
-@pytest.fixture
-def untidy():
-    yield
-    raise OSError("no teardown")
-def test_is_untidy(untidy): pass
-@pytest.mark.parametrize("number", [1, 2])
-def test_numbers(number): assert number < 2
-class TestOld(unittest.TestCase):
-    def test_old(self): pass
-    def test_equal(self): self.assertEqual(1, 2)
-    @unittest.expectedFailure
-    def test_expected(self): self.fail("x")
-    @unittest.skip("no")
-    def test_skipped(self): pass
-"""
-OUTCOMES = {
-    "test_passes": "passed",
-    "test_fails": "failed",
-    "test_is_skipped": "skipped",
-    "test_skips_itself": "skipped",
-    "test_fails_as_expected": "xfailed",
-    "test_is_not_run": "xfailed",
-    "test_passes_unexpectedly": "xpassed",
-    "test_passes_and_must_not": "failed",
-    "test_has_no_fixture": "error",
-    "test_is_untidy": "error",
-    "test_numbers[1]": "passed",
-    "test_numbers[2]": "failed",
-    "TestOld::test_old": "passed",
-    "TestOld::test_equal": "failed",
-    "TestOld::test_expected": "xfailed",
-    "TestOld::test_skipped": "skipped",
-}
-
-
 def test_every_outcome_is_recorded(children: Children, with_pytest: Sandbox) -> None:
     """What a CI job has to say in the end is which tests failed, and why."""
-    done = twin(children, with_pytest, ("-v", "-ra"), {"test_all.py": EVERY_OUTCOME})
+    done = twin_of_pytest(children, with_pytest, ("-v", "-ra"), {"test_all.py": EVERY_OUTCOME})
     assert done.status == 1
     assert outcomes_of(done) == OUTCOMES
     by_name = {data["nodeid"].rpartition("::")[2]: data for data in results_of(done)}
@@ -143,7 +52,7 @@ def test_every_outcome_is_recorded(children: Children, with_pytest: Sandbox) -> 
 )
 def test_what_runs_no_test_records_none(children: Children, with_pytest: Sandbox, words: tuple[str, ...]) -> None:
     """Nothing was tested; and no plugin is there that --trace-config or --fixtures could name."""
-    done = twin(children, with_pytest, words, {"test_all.py": "def test_one(): pass\n"})
+    done = twin_of_pytest(children, with_pytest, words, {"test_all.py": "def test_one(): pass\n"})
     assert not results_of(done)
     assert "session.end" in done.names
 
@@ -151,14 +60,14 @@ def test_what_runs_no_test_records_none(children: Children, with_pytest: Sandbox
 @pytest.mark.parametrize("words", [("-p", "no:terminal"), ("-p", "no:logging", "-p", "no:faulthandler"), ("-s",)])
 def test_switched_off_plugins_change_nothing(children: Children, with_pytest: Sandbox, words: tuple[str, ...]) -> None:
     """The hook stands on none of pytest's plugins."""
-    done = twin(children, with_pytest, words, {"test_all.py": EVERY_OUTCOME})
+    done = twin_of_pytest(children, with_pytest, words, {"test_all.py": EVERY_OUTCOME})
     assert outcomes_of(done) == OUTCOMES
 
 
 def test_first_failure_ends_the_run(children: Children, with_pytest: Sandbox) -> None:
     """With -x the tests behind it did not run, and so have no result."""
     source = "def test_one(): assert 0\ndef test_two(): pass\n"
-    done = twin(children, with_pytest, ("-x",), {"test_all.py": source})
+    done = twin_of_pytest(children, with_pytest, ("-x",), {"test_all.py": source})
     assert outcomes_of(done) == {"test_one": "failed"}
 
 
@@ -166,7 +75,7 @@ def test_first_failure_ends_the_run(children: Children, with_pytest: Sandbox) ->
 def test_interrupted_test_is_recorded(children: Children, with_pytest: Sandbox, flags: tuple[str, ...]) -> None:
     """Ctrl-C at a hanging test: which one hung is what everybody asks. The traceback shows no frame of ours."""
     source = "def test_one(): pass\ndef test_hangs(): raise KeyboardInterrupt\ndef test_three(): pass\n"
-    done = twin(children, with_pytest, flags, {"test_all.py": source})
+    done = twin_of_pytest(children, with_pytest, flags, {"test_all.py": source})
     assert done.status == 2
     assert outcomes_of(done) == {"test_one": "passed", "test_hangs": "interrupted"}
     assert b"monitor" not in done.stdout
@@ -175,7 +84,7 @@ def test_interrupted_test_is_recorded(children: Children, with_pytest: Sandbox, 
 def test_test_that_ends_the_process_is_recorded(children: Children, with_pytest: Sandbox) -> None:
     """Time-outs are often ended by os._exit: no report is ever made."""
     source = "import os\ndef test_one(): pass\ndef test_ends(): os._exit(7)\n"
-    done = twin(children, with_pytest, ("-s",), {"test_all.py": source})
+    done = twin_of_pytest(children, with_pytest, ("-s",), {"test_all.py": source})
     assert done.status == 7
     assert outcomes_of(done) == {"test_one": "passed", "test_ends": "interrupted"}
 
@@ -183,7 +92,7 @@ def test_test_that_ends_the_process_is_recorded(children: Children, with_pytest:
 def test_module_that_cannot_be_imported_is_an_error(children: Children, with_pytest: Sandbox) -> None:
     """None of its tests runs: that is worse than a failure, and must not look like nothing."""
     files = {"test_bad.py": "import no_such_module\n", "test_good.py": "def test_one(): pass\n"}
-    done = twin(children, with_pytest, ("--continue-on-collection-errors",), files)
+    done = twin_of_pytest(children, with_pytest, ("--continue-on-collection-errors",), files)
     (bad,) = [data for data in results_of(done) if data["outcome"] == "error"]
     assert bad["nodeid"] == "test_bad.py"
     assert "no_such_module" in bad["error"]["message"]
@@ -201,7 +110,7 @@ async def test_two():
     await asyncio.sleep(0)
     Monitor.event("in.two", {})
 """
-    done = twin(children, with_pytest, (), {"test_all.py": source})
+    done = twin_of_pytest(children, with_pytest, (), {"test_all.py": source})
     for name, inner in (("test_one", "in.one"), ("test_two", "in.two")):
         (result,) = [event for event in done.named("test.result") if event["data"]["nodeid"].endswith(name)]
         (event,) = done.named(inner)
@@ -221,7 +130,7 @@ def test_flaky():
 def test_hopeless(): assert 0
 def test_good(): pass
 """
-    done = twin(children, with_pytest, ("--reruns", "2"), {"test_all.py": source})
+    done = twin_of_pytest(children, with_pytest, ("--reruns", "2"), {"test_all.py": source})
     found = [(data["nodeid"][13:], data["outcome"], data.get("attempt", 1)) for data in results_of(done)]
     assert found == [
         *[("test_flaky", "failed", 1), ("test_flaky", "failed", 2), ("test_flaky", "passed", 3)],
@@ -274,7 +183,7 @@ def test_outer(pytester):
     pytester.runpytest_inprocess("-p", "no:xdist", "-p", "no:asyncio").assert_outcomes(failed=1)
 def test_after(): pass
 """
-    done = twin(
+    done = twin_of_pytest(
         children,
         with_pytest,
         (
@@ -311,7 +220,9 @@ os.kill(os.getpid(), signal.SIGSEGV)
 def test_hook_can_be_switched_off(children: Children, with_pytest: Sandbox, setting: str) -> None:
     """Who does not want tests recorded says so by the name of the library."""
     value = "pytest" if setting == "MONITOR_SKIP" else "httpx"
-    done = twin(children, with_pytest, ("-q",), {"test_all.py": "def test_one(): pass\n"}, env={setting: value})
+    done = twin_of_pytest(
+        children, with_pytest, ("-q",), {"test_all.py": "def test_one(): pass\n"}, env={setting: value}
+    )
     assert not results_of(done)
     assert "session.end" in done.names
 

@@ -23,7 +23,9 @@ from support.serving import (
     TRACEPARENT,
     UNKNOWN,
     WSGI,
+    WSGIREF,
     Served,
+    expected,
     get,
     hang_up,
     serve,
@@ -31,15 +33,6 @@ from support.serving import (
     talk,
 )
 
-WSGIREF = """
-import sys
-from wsgiref.simple_server import make_server
-from application import application
-
-with make_server("127.0.0.1", int(sys.argv[1]), application) as server:
-    for _ in range(int(sys.argv[2]) + 1):  # one connection only tries whether somebody listens
-        server.handle_request()
-"""
 WSGI_REQUESTS = [
     get("/plain?token=hush-query", "X-Secret: hush-header"),
     get("/plain", version="1.0"),
@@ -54,12 +47,6 @@ WSGI_REQUESTS = [
     get("/silent"),
     get("/bad"),
 ]
-
-
-def expected(server: str, path: str, status: int | None = 200, **more: object) -> dict[str, object]:
-    """Return the data of a request but for its duration."""
-    facts = {"server": server, "method": "GET", "path": path, "status": status, **more}
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 @pytest.fixture(scope="session")

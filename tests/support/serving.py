@@ -71,6 +71,16 @@ def application(environ, start_response):
     return [path.encode(), b" ", environ["QUERY_STRING"].encode(), b" ", environ["REQUEST_METHOD"].encode()]
 """
 
+WSGIREF = """
+import sys
+from wsgiref.simple_server import make_server
+from application import application
+
+with make_server("127.0.0.1", int(sys.argv[1]), application) as server:
+    for _ in range(int(sys.argv[2]) + 1):  # one connection only tries whether somebody listens
+        server.handle_request()
+"""
+
 ASGI = """
 import asyncio
 from monitor_auto import Monitor
@@ -161,6 +171,12 @@ class Served:
         """Return the one recorded request of a path, the whole event."""
         (event,) = [event for event in self.run.named("http.server.request") if event["data"]["path"] == path]
         return event
+
+
+def expected(server: str, path: str, status: int | None = 200, **more: object) -> dict[str, object]:
+    """Return the data of a request but for its duration."""
+    facts = {"server": server, "method": "GET", "path": path, "status": status, **more}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def get(target: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
@@ -257,6 +273,8 @@ MASKS = (
     (r"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[^\]\s]*( [+-]\d{4})?\]?", "TIME"),
     (r"\[\d\d/\w{3}/\d{4}[^\]]*\]", "TIME"),
     (r".*Control socket.*\n", ""),
+    (r"\[\w{3} \w{3} +\d+ [\d:]+ \d{4}\]", "TIME"),
+    (r"in \d+ (msecs|seconds)", "in TIME"),
     (r"\[\d+\]|\(\d+\)|pid:? ?\d+|process \[?\d+\]?", "PID"),
     (r"127\.0\.0\.1:\d+|localhost:\d+|port \d+", "ADDRESS"),
 )
@@ -332,7 +350,7 @@ def stream(request):
 
 
 urlpatterns = [path("things/<int:number>", thing), path("error", fail), path("stream", stream)]
-application = get_asgi_application() if "uvicorn" in sys.modules else get_wsgi_application()
+application = get_asgi_application() if {"asgi", "uvicorn"} & {*sys.argv, *sys.modules} else get_wsgi_application()
 """
 
 STARLETTE = """

@@ -57,6 +57,7 @@ THIRD_PARTY = {
     "uvicorn.config": "monitor_auto.hooks.uvicorn:install",
     "_pytest.runner": "monitor_auto.hooks.pytest:install",
     "loguru._handler": "monitor_auto.hooks.loguru:install",
+    "structlog._loggers": "monitor_auto.hooks.structlog:install",
     "structlog._output": "monitor_auto.hooks.structlog:install",
 }
 

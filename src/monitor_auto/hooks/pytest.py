@@ -93,7 +93,8 @@ def monitored_init(wrapped: Callable[..., Any], report: Any, args: Any, kwargs: 
     xdist's own modules cannot be waited for: pytest loads its plugins with a finder that comes before ours.
     """
     result = wrapped(*args, **kwargs)
-    if recorder.session is not None and kwargs.get("when") == CRASHED and "duration" not in kwargs:
+    phase = args[5] if len(args) > 5 else kwargs.get("when")
+    if recorder.session is not None and phase == CRASHED and "duration" not in kwargs:
         guard.call("pytest", on_crash, report)
     return result
 

@@ -22,7 +22,7 @@ _undo: list[Undo] = []
 
 
 def install(module: Any) -> None:
-    """Watch the loggers that print. Called once, after `import structlog._output`."""
+    """Watch the loggers that print. Called once, after `import structlog._output`, which up to 22.1 was `_loggers`."""
     if not _undo:
         for kind in filter(None, (getattr(module, name, None) for name in KINDS)):
             for name, level in LEVELS.items():
