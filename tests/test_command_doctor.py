@@ -79,6 +79,14 @@ def test_finding_comes_with_its_remedy_on_the_page(children: Children) -> None:
         ),
         ({"MONITOR_ENDPIONT": "x"}, "local:", "warning", "name: MONITOR_ENDPIONT", "Did you mean MONITOR_ENDPOINT?"),
         ({"MONITOR_ZEBRA": "x"}, "local:", "warning", "name: MONITOR_ZEBRA means nothing", "Unset it."),
+        (
+            {"MONITOR_SKIP": "htpx,Pytest"},
+            "local:",
+            "warning",
+            "name: MONITOR_SKIP names htpx",
+            "Did you mean httpx?",
+        ),
+        ({"MONITOR_INSTRUMENT": "all zebra"}, "local:", "warning", "names zebra, which no hook", "There are aiohttp, "),
     ],
 )
 def test_setting_that_does_not_work_is_named(

@@ -256,9 +256,11 @@ def test_spool_is_where_status_says_and_status_makes_nothing(children: Children,
 
 def test_libraries_follow_the_settings(children: Children) -> None:
     """A library whose calls are missing may only have been switched off."""
-    assert all(facts(children, "status")["hooks"].values())
-    hooks = facts(children, "status", env={"MONITOR_SKIP": "httpx"})["hooks"]
-    assert [name for name, on in hooks.items() if not on] == ["httpx"]
+    hooks = facts(children, "status")["hooks"]
+    assert [name for name, on in hooks.items() if not on] == ["warnings"], "that has to be asked for"
+    assert all(facts(children, "status", env={"MONITOR_INSTRUMENT": "ALL, warnings"})["hooks"].values())
+    hooks = facts(children, "status", env={"MONITOR_SKIP": "HTTPX"})["hooks"]
+    assert [name for name, on in hooks.items() if not on] == ["httpx", "warnings"]
     shown = command(children, "status", env={"MONITOR_SKIP": "httpx"}).stdout
     assert b"httpx (off)" in b" ".join(shown.split())
 

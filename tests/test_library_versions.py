@@ -1,16 +1,18 @@
 """Hooks with the oldest and the newest version of each library, on every Python here: `make test-libraries` runs it."""
 
 import re
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from monitor_auto.boot import arrivals, targets
 from support.children import Children
 from support.clients import CLIENTS, requests_of, traces_of
 from support.libraries import LIBRARIES, PYTHONS, Library, installed, number, short
-from support.sandbox import Sandbox
+from support.sandbox import ROOT, Sandbox
 from support.serving import (
     AIOHTTP,
     ASGI,
@@ -39,7 +41,7 @@ GRID = [
     for name, library in LIBRARIES.items()
     for version in PYTHONS
     for age in ("oldest", "newest")
-    if (age == "newest" or library.project) and number(version) >= number(library.since)
+    if (age == "newest" or library.project)
 ]
 
 
@@ -292,10 +294,68 @@ def check_log(name: str, children: Children, sandbox: Sandbox) -> None:
     assert second["type"] == "ZeroDivisionError" and "in division" in second["message"]
 
 
+CELLS = """
+    from IPython.core.interactiveshell import InteractiveShell
+    shell = InteractiveShell.instance(colors="NoColor", history_load_length=0)
+    shell.run_cell("1 + 1")
+    shell.run_cell("def fail(): return 1 / 0")
+    shell.run_cell("fail()")
+    shell.run_cell("wrong wrong")
+    print("after")
+"""
+
+
+def check_prompt(name: str, children: Children, sandbox: Sandbox) -> None:
+    """Cells that raise, and one that cannot be compiled."""
+    done = children.twin(CELLS, python=sandbox)
+    assert done.stdout.endswith(b"after\n")
+    assert [event["name"] for event in done.events if event["type"] == "error"] == [
+        "error.ZeroDivisionError",
+        "error.SyntaxError",
+    ]
+
+
 CHECKS: dict[str, Check] = {
     "client": check_client,
     "server": check_server,
     "framework": check_framework,
     "tests": check_tests,
+    "prompt": check_prompt,
     "log": check_log,
 }
+
+
+def rows_of_the_page() -> list[list[str]]:
+    """Return the cells of each row of the table of libraries."""
+    page = (ROOT / "docs" / "instrumentation.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| .*\|$", page.partition("## Requests")[0], re.M)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table[1:]]
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_page_has_the_versions_of_the_grid(name: str) -> None:
+    """Who looks whether a version is supported finds what is tried in fact."""
+    library = LIBRARIES[name]
+    word = library.project or name
+    pattern = rf"(?i)(^|[ `(]){re.escape(word)}(?![.\w])"
+    row = next(cells for cells in rows_of_the_page() if re.search(pattern, cells[0]))
+    if library.project:
+        versions = f"{library.lowest} to {library.known}" if library.lowest != library.known else library.known
+        assert versions in row[1]
+    else:
+        assert row[1].startswith("Python 3.10 to 3.1")
+
+
+def test_names_on_the_page_are_those_that_switch() -> None:
+    """A name that switches nothing is worse than none."""
+    hooks = {**targets.LIBRARY, **targets.THIRD_PARTY, **targets.ASKED}
+    switched: dict[str, set[str]] = {name: set() for name in hooks}
+    for cells in rows_of_the_page():
+        for name in re.findall("`([^`]+)`", cells[3]):
+            only = Namespace(instrument={name}, skip=())
+            without = Namespace(instrument=(), skip={name})
+            found = [hook for hook in hooks if arrivals.is_wanted(only, hook)]
+            assert found and found == [hook for hook in hooks if not arrivals.is_wanted(without, hook)], name
+            for hook in found:
+                switched[hook].add(name)
+    assert all(switched.values()), switched

@@ -27,8 +27,6 @@ class Library:
     oldest: Mapping[str, Requirements] = field(default_factory=lambda: {"3.10": ()})
     more: Requirements = ()
     """What the newest version needs beside it to be tried."""
-    since: str = "3.10"
-    """The first Python of which the library has a version."""
 
     def requirements(self, age: str, python: str) -> Requirements:
         """Return what to install for a Python."""
@@ -113,17 +111,22 @@ LIBRARIES = {
         ("flask",),
     ),
     "django": Library(
-        "framework", "django", "5.2", {"3.10": ("django==3.2",), "3.12": ("django==4.2.8",), "3.13": ("django==5.1.3",)}
+        "framework", "django", "6.1", {"3.10": ("django==3.2",), "3.12": ("django==4.2.8",), "3.13": ("django==5.1.3",)}
     ),
     "django, ASGI": Library(
-        "framework", "django", "5.2", {"3.10": ("django==3.2",), "3.12": ("django==4.2.8",), "3.13": ("django==5.1.3",)}
+        "framework", "django", "6.1", {"3.10": ("django==3.2",), "3.12": ("django==4.2.8",), "3.13": ("django==5.1.3",)}
     ),
     "starlette": Library("framework", "starlette", "1.10", {"3.10": ("starlette==0.14.2",)}),
     "fastapi": Library(
         "framework",
         "fastapi",
         "0.165",
-        {"3.10": ("fastapi==0.68.0", "pydantic==1.10.2"), "3.12": ("fastapi==0.68.0", "pydantic==1.10.13")},
+        {
+            "3.10": ("fastapi==0.68.0", "pydantic==1.10.2"),
+            "3.12": ("fastapi==0.68.0", "pydantic==1.10.13"),
+            "3.13": ("fastapi==0.115.0", "pydantic==2.9.2"),
+            "3.14": ("fastapi==0.119.0",),
+        },
     ),
     # tests
     "unittest": Library("tests"),
@@ -143,6 +146,13 @@ LIBRARIES = {
             "3.12": ("pytest==7.4.0", "pytest-xdist==3.3.0", "pytest-rerunfailures==12.0", "pytest-asyncio==0.21.2"),
         },
         ("pytest-xdist", "pytest-rerunfailures", "pytest-asyncio"),
+    ),
+    # prompts
+    "ipython": Library(
+        "prompt",
+        "ipython",
+        "9.18",
+        {"3.10": ("ipython==8.0.1",), "3.12": ("ipython==8.18.1",), "3.13": ("ipython==8.30.0",)},
     ),
     # log messages
     "logging": Library("log"),

@@ -24,6 +24,8 @@ ALSO = {
     "http.client": ("urllib", "urllib.request"),
     "urllib3.connectionpool": ("requests",),
     "_pytest.runner": ("pytest",),
+    "starlette.applications": ("fastapi",),
+    "starlette.routing": ("fastapi",),
 }
 """By which other names users know an instrumentation: what calls through the module, and what they have installed."""
 
@@ -46,12 +48,13 @@ def install_late(name):
 
 def is_wanted(settings, name):
     """True unless MONITOR_INSTRUMENT or MONITOR_SKIP says otherwise, which name a module or its package; what shows the
-    endings always is.
+    endings always is. With `all` MONITOR_INSTRUMENT names what is only hooked where it is asked for, beside the rest.
     """
     if name in targets.STDLIB:
         return True
     names = {name.lower(), name.partition(".")[0].lower()}.union(ALSO.get(name, ()))
-    return names.isdisjoint(settings.skip) and (not settings.instrument or not names.isdisjoint(settings.instrument))
+    wanted = settings.instrument
+    return names.isdisjoint(settings.skip) and (not wanted or "all" in wanted or not names.isdisjoint(wanted))
 
 
 def find(name, path, target):

@@ -8,6 +8,8 @@ counts = {}
 """Name of the instrumentation -> how many events it has recorded; of other packages' hooks "on", or why it is off."""
 at_end = []
 """Functions of hooks that the end of the session calls, before it is written."""
+at_report = []
+"""Functions of hooks that are called before a session that lives long says what is hooked."""
 _told = None
 
 NAMES = {"_pytest.runner": "pytest", "http.client": "http.client"}
@@ -60,6 +62,8 @@ def on_end():
 def news():
     """Return what has changed since the last report, as JSON; None if nothing has."""
     global _told
+    for function in list(at_report):
+        guard.call("hooks", function)
     now = dict(counts)
     if now == _told or not now:
         return None

@@ -155,4 +155,4 @@ def _choice(values, name, choices, problems):
 
 
 def _names(text):
-    return frozenset(name.strip() for name in text.replace(",", " ").split())
+    return frozenset(text.lower().replace(",", " ").split())

@@ -61,6 +61,9 @@ THIRD_PARTY = {
     "structlog._output": "monitor_auto.hooks.structlog:install",
 }
 
+ASKED = {"warnings": "monitor_auto.hooks.warnings:install"}
+"""What is hooked only where MONITOR_INSTRUMENT names it; no wrapt either."""
+
 waiting = {**STDLIB, **LIBRARY, **THIRD_PARTY}
 installed = []
 settings = None
@@ -124,6 +127,9 @@ def install(given_settings):
     """
     global settings
     settings = given_settings
+    for name in settings.instrument:
+        if name in ASKED:
+            waiting[name] = ASKED[name]
     if settings.flush_interval_seconds:
         await_life()
     place = 0

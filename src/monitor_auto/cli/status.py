@@ -84,7 +84,10 @@ def look(configuration: Configuration) -> Status:
         backlog=backlog,
         accounts=spools.accounts(spools.in_use(settings), endpoints),
         troubles=spools.troubles(spools.in_use(settings)),
-        hooks={name: arrivals.is_wanted(settings, name) for name in NAMES},
+        hooks={
+            **{name: arrivals.is_wanted(settings, name) for name in NAMES},
+            **{name: name in settings.instrument and arrivals.is_wanted(settings, name) for name in targets.ASKED},
+        },
         hooked=seen_hooks.seen(spools.existing(settings)),
     )
 

@@ -7,6 +7,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+from monitor_auto.boot import arrivals, entries, targets
+
 from ..configuration import KNOWN, Configuration, is_elevated
 from . import OK, WARNING, WRONG, Check
 
@@ -20,6 +22,7 @@ def check(configuration: Configuration) -> Iterator[Check]:
     yield from site_file(configuration)
     yield from values(configuration)
     yield from names(configuration)
+    yield from libraries(configuration)
     yield from elevated()
 
 
@@ -100,6 +103,30 @@ def names(configuration: Configuration) -> Iterator[Check]:
         near = difflib.get_close_matches(name, KNOWN, 1, 0.8)
         remedy = f"Did you mean {near[0]}?" if near else "Unset it."
         yield Check("name", WARNING, f"{name} means nothing to this version", remedy)
+
+
+def libraries(configuration: Configuration) -> Iterator[Check]:
+    """Check that MONITOR_INSTRUMENT and MONITOR_SKIP name hooks that there are."""
+    settings = configuration.settings
+    known = known_libraries()
+    for variable, given in (("MONITOR_INSTRUMENT", {*settings.instrument} - {"all"}), ("MONITOR_SKIP", settings.skip)):
+        for name in sorted({*given} - known):
+            near = difflib.get_close_matches(name, known, 1, 0.7)
+            packages = sorted(other for other in known if "." not in other and other[0] != "_")
+            remedy = f"Did you mean {near[0]}?" if near else f"There are {', '.join(packages)}."
+            yield Check(
+                "name", WARNING, f"{variable} names {name}, which no hook of this environment is called", remedy
+            )
+
+
+def known_libraries() -> set[str]:
+    """Return every name of a hook, of ours and of the packages that are installed here."""
+    modules = {*targets.LIBRARY, *targets.THIRD_PARTY, *targets.ASKED}
+    found = entries.found()
+    modules.update(name for name, _ in found)
+    names = {name.lower() for name in modules} | {name.partition(".")[0].lower() for name in modules}
+    names.update(hook.partition(":")[0].partition(".")[0].lower() for _, hook in found)
+    return names.union(*arrivals.ALSO.values())
 
 
 def elevated() -> Iterator[Check]:
