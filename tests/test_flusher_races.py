@@ -9,49 +9,6 @@ from support.collector import Collector
 from support.flushing import OFTEN, UNTIL, go_on, numbers
 from support.sandbox import Sandbox, other_pythons
 
-HANGING = (
-    UNTIL
-    + """
-import socket
-from monitor_auto import Monitor
-real = socket.getaddrinfo
-reading, writing = os.pipe()
-def getaddrinfo(*args):
-    open("asked", "w").close()
-    os.read(reading, 1)  # no resolver answers; nobody can wake who waits for it
-    return real(*args)
-socket.getaddrinfo = getaddrinfo
-time.sleep(1.1)
-Monitor.event("work.done", {"number": 0})
-until("asked")
-slowest = 0.0
-for number in range(1, 4):
-    begin = time.monotonic()
-    child = os.fork()
-    if not child:
-        Monitor.event("work.done", {"number": number})
-        os._exit(0)
-    slowest = max(slowest, time.monotonic() - begin)
-    assert os.waitpid(child, 0)[1] == 0
-print(slowest < 5, slowest, flush=True)
-os.write(writing, b"....")
-until("stop")
-"""
-)
-
-
-def test_fork_while_a_name_is_looked_up(children: Children, collector: Collector) -> None:
-    """A resolver that never answers must hold up no fork, and what is forked then is delivered all the same."""
-    url = collector.url.replace("127.0.0.1", "collector.test")
-    program = HANGING.replace("return real(*args)", 'return real("127.0.0.1", *args[1:])')
-    child = children.start(program, endpoint=url, env=OFTEN, flags=("-W", "ignore"))
-    collector.wait_for(4 + 4, 120)
-    go_on(children)
-    run = child.finish(timeout=120)
-    assert (run.status, run.stdout.split()[0], run.stderr) == (0, b"True", b"")
-    assert sorted(numbers(collector)) == [0, 1, 2, 3]
-
-
 LIMITED = (
     UNTIL
     + """

@@ -8,7 +8,9 @@ Guarantees:
   still interrupt what the program's own threads wait in. It is an operating system's thread also where the program has
   put greenlets in the place of threads.
 - A fork waits FORK_SECONDS at most, and by then the thread has gone, for the operating system, too (from 3.12 Python
-  warns where there is a second one). Only a thread inside a name look-up cannot be woken.
+  warns where there is a second one). Only a thread inside a name look-up cannot be woken. Time in which the thread
+  could go on but has no processor does not count, up to STARVING_SECONDS: on such a machine everything waits so long.
+- After a fork another one is started, but not before Python has counted the threads.
 - Nothing here waits for a lock that another thread may hold.
 """
 
@@ -24,7 +26,9 @@ from .targets import monotonic
 FIRST_SECONDS = 1.0
 INTERVAL_SECONDS = 30.0
 """MONITOR_FLUSH_INTERVAL, if nobody says otherwise."""
-FORK_SECONDS = 0.05
+FORK_SECONDS, STARVING_SECONDS = 0.05, 2.0
+STAT_SECONDS = 0.001
+"""How often a fork that waits looks what the thread does."""
 GRACE_SECONDS = 0.02
 """Of these, a request that is under way may take so many to end well before its connection is cut."""
 CUT_SECONDS = 0.1
@@ -38,9 +42,15 @@ LEAST_STACK_BYTES, STACK_BYTES = 256 << 10, 1 << 20
 HARD_SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGKILL", "SIGSTOP")
 """What the thread's own faults raise: blocked, they would kill without a trace."""
 
+register_at_fork = getattr(os, "register_at_fork", None)  # cuttable.py replaces it for a while
 thread = None
 """What is known of the thread, running or ended; None before the first one."""
-is_hooked = False
+hooked = 0
+"""Whether we are called around a fork, 1, and before logging is, 2."""
+late_hooks = []
+"""What modules that the thread has imported want to have called around forks."""
+forking = set()
+"""The threads of the program that are in a call of os.fork or os.forkpty of ours: see `after_fork_in_parent`."""
 first_due = None
 """When this session is to flush for the first time."""
 _starting = allocate_lock()
@@ -56,6 +66,8 @@ def of_life():
         guard.late("loops", "notice")
     if thread is None:
         start_if(FIRST_SECONDS)
+    elif thread.is_wanted:
+        go_on()
     elif thread.is_resting:
         wake(thread)
 
@@ -83,12 +95,10 @@ def start_if(seconds):
 
 def start():
     """Start the thread, with all signals blocked in it: it inherits the mask of who starts it."""
-    global thread, is_hooked, first_due
+    global thread, first_due
     if first_due is None:
         first_due = monotonic() + first_seconds()
-    if not is_hooked and hasattr(os, "register_at_fork"):
-        is_hooked = True
-        os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent)
+    hook_forks()
     state = type(sys.implementation)(
         bell=allocate_lock(), baton=allocate_lock(), session=recorder.session, is_stopping=False,
         is_resting=False, is_done=False, is_wanted=False, ident=0, tid=0, interrupt=None,
@@ -113,6 +123,22 @@ def start():
             _thread.stack_size(size)
         if mask is not None:
             sys.modules["_signal"].pthread_sigmask(sys.modules["_signal"].SIG_SETMASK, mask)
+
+
+def hook_forks():
+    """Have us called around each fork. Before one, who has registered last is called first: so we do it once more when
+    logging is there, which takes its lock then, for which the thread may wait. No fork may have begun.
+    """
+    global hooked
+    if register_at_fork is None:
+        return
+    wanted = 2 if hasattr(sys.modules.get("logging"), "shutdown") else 1  # nearly its last line
+    while late_hooks:
+        register_at_fork(**late_hooks.pop(0))
+        hooked = 0
+    if hooked < wanted:
+        hooked = wanted
+        register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent)
 
 
 def first_seconds():
@@ -185,7 +211,7 @@ def rest(state, seconds):
     return state.bell.acquire(True, min(max(seconds, 0.0), 3600.0))
 
 
-def stop(seconds, grace_seconds):
+def stop(seconds, grace_seconds, starving_seconds=0.0):
     """Have the thread end, within so many seconds; what it waits for on the network is cut off after the grace. True
     when it has gone.
     """
@@ -198,17 +224,42 @@ def stop(seconds, grace_seconds):
         return True
     if state.interrupt is not None:
         guard.call("background", state.interrupt)
-    return wait(state, seconds - grace_seconds)
+    return wait(state, seconds - grace_seconds, starving_seconds)
 
 
-def wait(state, seconds):
-    """Wait until the thread has gone; True when it has."""
-    until = monotonic() + seconds
+def wait(state, seconds, starving_seconds=0.0):
+    """Wait until the thread has gone; True when it has. While it only lacks a processor the seconds do not pass, for
+    `starving_seconds` at most.
+    """
+    now = look_at = monotonic()
+    until, end, spent = now + seconds, now + max(seconds, starving_seconds), None
     while not has_gone(state):
-        if monotonic() >= until:
+        now = monotonic()
+        if starving_seconds and now >= look_at:
+            look_at = now + STAT_SECONDS
+            is_ready, ticks = condition(state)
+            spent = ticks if spent is None else spent
+            if is_ready and ticks - spent <= seconds:
+                until = min(now + seconds, end)
+        if now >= until:
             return False
         _never.acquire(True, 0.0002)  # time.sleep may be a greenlet's
     return True
+
+
+def condition(state):
+    """Return whether the thread runs, or would if it had a processor, and its processor time in seconds (proc(5))."""
+    if not state.tid:
+        return not state.ident, 0.0  # it has not begun to run
+    try:
+        descriptor = os.open("/proc/self/task/%d/stat" % state.tid, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
+        finally:
+            os.close(descriptor)
+        return fields[0] == b"R", (int(fields[11]) + int(fields[12])) / 100  # Linux counts hundredths for programs
+    except (OSError, IndexError, ValueError):  # it has just gone; no Linux, or no descriptor
+        return False, 0.0
 
 
 def has_gone(state):
@@ -244,30 +295,48 @@ def before_fork():
     """Runs in the thread that forks, before it does."""
     state = thread
     if state is not None and state.session is recorder.session and not state.is_stopping:
-        guard.call("background", stop, FORK_SECONDS, GRACE_SECONDS)
+        guard.call("background", stop, FORK_SECONDS, GRACE_SECONDS, STARVING_SECONDS)
 
 
 def after_fork_in_parent():
-    """Runs in the thread that has forked: what was stopped for it goes on."""
+    """Runs in the thread that has forked: what was stopped for it goes on.
+
+    In os.fork and os.forkpty not yet: Python 3.13 counts the threads, and warns, after this (posixmodule.c:
+    os_fork_impl; 3.12 does before it, 3.14 counts at the fork). starting.py calls `go_on` when they return; where they
+    fail the next sign of life does.
+    """
     state = thread
     if state is not None and state.is_stopping and state.session is recorder.session:
         state.is_wanted = True
-        if state.is_done:
-            guard.call("background", restart, state)
+        if get_ident() not in forking:
+            go_on()
+
+
+def go_on():
+    """Start the thread again that was stopped for a fork. One that could not be stopped in time does it by itself."""
+    state = thread
+    if state is not None and state.is_wanted and state.is_done:
+        guard.call("background", restart, state)
 
 
 def restart(state):
-    """Start another thread in the place of one that was stopped, once."""
+    """Start another thread in the place of one that was stopped, once; where there can be none just now, the next sign
+    of life tries again.
+    """
+    global thread
     session = recorder.session
     is_alive = session is not None and not session.is_ended and not sys.is_finalizing()
     if state.baton.acquire(False) and thread is state and is_alive:
         start()
+        if thread is state:
+            thread = None
 
 
 def reset():
     """In a forked child: the thread is the parent's. The child's own is started when there is a sign of life."""
     global thread, first_due, _starting
     first_due = None
+    forking.clear()
     inherited, thread = thread, None
     _starting = allocate_lock()
     if inherited is not None and inherited.interrupt is not None:  # it could not be stopped in time

@@ -4,6 +4,7 @@ preexec_fn of `subprocess`, the workers of a fork server. Builtin modules only. 
 
 import os
 import sys
+from _thread import get_ident
 from _weakref import ref
 from time import monotonic
 
@@ -84,10 +85,16 @@ def on_fork(real):
     """Return what calls os.fork or os.forkpty in C, and then tells us the result."""
     began = monotonic()
     name = real.__name__
+    background = cold.__globals__.get("background")  # if it is loaded
+    if background is not None:
+        background.forking.add(get_ident())
 
     def after_fork(result):
         pid = result if name == "fork" else result[0]
         if pid:
+            if background is not None:
+                background.forking.discard(get_ident())
+                background.go_on()
             guard.call("fork", on_forked, pid, name, began, sys._getframe(1))
         return result
 

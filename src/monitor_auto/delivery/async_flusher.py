@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor_auto.boot import loops, notes
 
-from . import cuttable, hush, native, resources
+from . import cuttable, hush, native, resources, slices
 from .batches import renewed
 from .exchange import Answer, NoAnswer
 from .lines import OutOfTime
@@ -114,6 +114,8 @@ class LoopTransport:
         cutter = cuttable.Cutter(self.state)
         cutter.while_importing()
         try:
+            slices.load(self.state)
+            slices.load(self.state, slices.BEFORE_ASYNC)
             return AsyncClient(self.settings, self.timeout_seconds)
         finally:
             cutter.imported()

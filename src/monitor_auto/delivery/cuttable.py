@@ -2,9 +2,8 @@
 for the network. Runs in the background thread.
 
 Guarantees:
-- Whatever the thread waits for but a name look-up ends at once when `interrupt` is called: importing, connecting, a TLS
-  handshake, sending, the answer.
-- What is half imported then is imported again the next time; a fork finds no module of it locked.
+- Whatever the thread waits for but a name look-up ends at once when `interrupt` is called: connecting, a TLS handshake,
+  sending, the answer. Imports end after the step that is under way (slices.py), so a fork finds none of them half done.
 - Nothing of it shows in the program's logs: httpx's and httpcore's loggers say nothing for this thread.
 - A program that does not use trio does not get it, wherever it is installed: importing it starts `ldconfig`, a child
   that the program's own `os.wait()` would find (trio/_core/_thread_cache.py, 0.22 to 0.35).
@@ -18,12 +17,10 @@ import time
 from _thread import get_ident
 from typing import Any
 
-from monitor_auto.boot import guard, targets
+from monitor_auto.boot import background, guard, targets
 
-from . import hush
+from . import hush, slices
 from .exchange import NoAnswer
-
-_fork_hooks: list[dict[str, Any]] = []
 
 
 def open_transport(state: Any, settings: Any, seconds: float) -> Any:
@@ -32,6 +29,7 @@ def open_transport(state: Any, settings: Any, seconds: float) -> Any:
     state.interrupt = cutter.cut
     try:
         cutter.while_importing()
+        slices.load(state)
         from .native import Transport
 
         transport = Transport(settings, seconds)
@@ -64,28 +62,21 @@ class Cutter:
                 continue
 
     def while_importing(self) -> None:
-        """Let every import of this thread end when the thread is to stop: importing httpx takes longer than a fork may,
-        and a module that is locked by a thread which the child does not have would be locked there for ever. And let
-        httpcore, which asks for trio without needing it, not find it.
-
-        The finder that looks is our own, which every import asks anyhow. What it raises is caught by nobody on its way.
+        """Let httpcore, which asks for trio without needing it, not find it: the finder that looks is our own, which
+        every import asks anyhow. And let a fork come to us before it comes to logging, whose lock we need from now on.
         """
-        from .flusher import Stopped
-
         real_find_spec: Any = targets.find_spec
         state = self.state
 
         def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-            if get_ident() == state.ident:
-                if state.is_stopping:
-                    raise Stopped
-                if name == "trio":
-                    self.is_trio_promised = True
-                    raise ModuleNotFoundError("not for our sake", name=name)
+            if name == "trio" and get_ident() == state.ident:
+                self.is_trio_promised = True
+                raise ModuleNotFoundError("not for our sake", name=name)
             return real_find_spec(name, path, target)
 
         self.find_spec = real_find_spec
         targets.find_spec = find_spec
+        background.hook_forks()
         self.wait_with_fork_hooks()
 
     def wait_with_fork_hooks(self) -> None:
@@ -99,7 +90,7 @@ class Cutter:
 
         def register_at_fork(**hooks: Any) -> None:
             if get_ident() == ident:
-                _fork_hooks.append(hooks)
+                background.late_hooks.append(hooks)
             else:
                 real_register(**hooks)
 
@@ -107,7 +98,7 @@ class Cutter:
         os.register_at_fork = register_at_fork
 
     def imported(self) -> None:
-        """Put everything back, and register what was kept if no fork has begun; else the next thread does."""
+        """Put everything back, and register what was kept if no fork has begun; else the next thread's start does."""
         if self.find_spec is not None:
             targets.find_spec = self.find_spec
             if self.is_trio_promised:
@@ -115,8 +106,8 @@ class Cutter:
         real_register, monitored = self.register
         if monitored is not None and os.register_at_fork is monitored:
             os.register_at_fork = real_register
-        while real_register is not None and _fork_hooks and not self.state.is_stopping:
-            real_register(**_fork_hooks.pop(0))
+        if not self.state.is_stopping:
+            background.hook_forks()
 
     def take_over(self, owner: Any) -> None:
         """Have a transport's connections made here, where their sockets are known, and closed with it."""

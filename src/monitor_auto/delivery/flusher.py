@@ -19,13 +19,13 @@ from .exchange import NoAnswer
 from .lines import OutOfTime
 from .policy import Policy
 from .segments import Segment, Unreadable, sessions, tree_of
-from .sender import Sender
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from .courier import Courier
     from .exchange import Answer
     from .segments import Line
 
@@ -346,7 +346,7 @@ class Connection:
 
             self.transport = cuttable.open_transport(self.state, self.settings, REQUEST_SECONDS)
         else:
-            self.transport = Plain(self.settings)
+            self.transport = Plain(self.state, self.settings)
         return self.transport
 
     def go_by_loop(self, transport: "Any") -> "Any":
@@ -369,18 +369,34 @@ class Connection:
 
 
 class Plain:
-    """What the last call sends with: a helper."""
+    """What the last call sends with: a helper, one for each request."""
 
-    def __init__(self, settings: "Any") -> None:
-        self.settings = settings
+    def __init__(self, state: "Any", settings: "Any") -> None:
+        self.state, self.settings = state, settings
+        self.courier: Courier | None = None
+        state.interrupt = self.cut
 
     def post(self, body: bytes, deadline: float) -> "Answer":
         """Send one body and return the Answer. Raises NoAnswer."""
-        sender = Sender(self.settings, deadline)
+        from .courier import Courier
+
+        courier = self.courier = Courier(self.settings, deadline)
         try:
-            return sender.post(body)
+            if self.state.is_stopping:  # after this line `cut` finds the helper
+                raise NoAnswer("interrupted")
+            return courier.post(body)
         finally:
-            sender.close()
+            self.courier = None
+            courier.close()
+
+    def cut(self) -> None:
+        """Wake the thread from whatever it waits for. Called in another thread."""
+        courier = self.courier
+        if courier is not None:
+            try:
+                courier.socket.shutdown(2)
+            except OSError:  # closed meanwhile
+                return
 
     def close(self) -> None:
         """Nothing is kept open."""
