@@ -1,6 +1,7 @@
 """`monitor-auto collect`: what it takes, what it answers, what it keeps, and who may ask."""
 
 import gzip
+import itertools
 import json
 import os
 import signal
@@ -296,6 +297,61 @@ def test_it_ends_when_it_is_told_to(local: Sandbox, tmp_path: Path, number: int)
             assert next(stream.iter_lines()) == "retry: 2000"
             running.process.send_signal(number)
             assert running.process.wait(60) == 0
+
+
+def test_an_answer_leaves_in_one_go() -> None:
+    """asyncio switches off the waiting for acknowledgements where a socket says that it is TCP; else each answer waits
+    40 ms for its second half.
+    """
+    from monitor_auto.collector import serving
+
+    with serving.listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
+def test_a_number_that_is_infinite_is_refused(shared: LocalCollector) -> None:
+    """1e999 is JSON; what is read of it is no number, and would be answered as something that is no JSON."""
+    text = json.dumps([event("too.much", data={"number": 17.5})]).replace("17.5", "1e999")
+    answer = shared.client.post(shared.endpoint, content=text)
+    assert answer.status_code == 400 and "1e999" in answer.json()["error"]
+    assert shared.events(name="too.much") == []
+
+
+DAMAGED = [
+    "[{}[{}]",
+    "[{},]",
+    "[,{}]",
+    "[{}",
+    "[{}]]",
+    "[{}}",
+    '{"batch_id":"x","events":[{}]',
+    '{"batch_id":"x","events":[{}]]',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_array_is_refused_as_a_whole(shared: LocalCollector, text: str) -> None:
+    """Arrays are read piece by piece; what is between the pieces counts as well."""
+    full = text.replace("{}", json.dumps(event("half.sent"), separators=(",", ":")))
+    answer = shared.client.post(shared.endpoint, content=full)
+    assert answer.status_code == 400 and "not JSON" in answer.json()["error"]
+    assert shared.events(name="half.sent") == []
+
+
+def test_an_event_is_told_as_it_was_sent(started: LocalCollector) -> None:
+    """Compact or with spaces, in ASCII or not, with half a surrogate pair: what comes out is what went in."""
+    texts = ["plain", "Grüße, 世界", "\ud800", "a \u0000 b", '"quoted" \\ back']
+    for number, (text, ascii_only) in enumerate(itertools.product(texts, (True, False))):
+        if not ascii_only and text == "\ud800":
+            continue  # has no other form
+        for separators in ((",", ":"), (", ", ": ")):
+            sent = event("as.sent", new_id(), number, data={"text": text, "big": 2**70, "small": 1e-300})
+            body = json.dumps({"batch_id": new_id(), "events": [sent]}, ensure_ascii=ascii_only, separators=separators)
+            assert started.client.post(started.endpoint, content=body.encode()).status_code == 200
+            (told,) = started.events(session=sent["session"]["id"])
+            assert {key: told[key] for key in sent} == sent
+    found = started.events(q="grüße")
+    assert len(found) == 4
 
 
 def test_the_page_is_told_what_comes(started: LocalCollector) -> None:

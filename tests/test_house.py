@@ -25,7 +25,7 @@ STARLETTE = {
     for name in (
         "applications",
         "concurrency",
-        "middleware",
+        "datastructures",
         "requests",
         "responses",
         "routing",

@@ -91,7 +91,7 @@ def run(arguments: Any) -> int:
 def options_of(arguments: Any, token: str | None) -> Options:
     """Return the options of the server."""
     from monitor_auto.collector.app import Options
-    from monitor_auto.collector.store import Retention
+    from monitor_auto.collector.pruning import Retention
 
     names = {*LOCAL_NAMES, arguments.host.lower(), *(name.lower() for name in arguments.allow_host)}
     is_any = arguments.host in ("0.0.0.0", "::")  # it has as many names as the machine

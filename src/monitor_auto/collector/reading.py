@@ -9,44 +9,27 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from . import schema
-from .intake import TYPES, milliseconds
-from .store import size_in_use
+from .facts import error_of, event_of, last_named, run_of, session_of, with_texts
+from .pruning import size_in_use
+from .questions import BadQuestion, filter_of, limit_of, runs_wanted
+from .rows import TYPES
 
 MAX_SECONDS = 5.0
 """For one question. A search through everything takes longer when there are millions of events."""
 STEPS = 20_000
 """Virtual machine steps of SQLite between two looks at the clock."""
-MAX_LIMIT = 1000
 MAX_TREE_EVENTS = 5_000
 MAX_POINTS = 2_000
 GROUPS = {"name": "name", "type": "type", "app": "app", "fingerprint": "fingerprint"}
 
 
-class BadQuestion(Exception):
-    """A parameter cannot be used. `field` is its name."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-
-
 class TooSlow(Exception):
     """The question took longer than MAX_SECONDS."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A WHERE clause and its values."""
-
-    clause: str
-    values: list[Any]
 
 
 class Reader:
@@ -255,177 +238,3 @@ class Reader:
         with self.connection() as connection:
             counted = dict(connection.execute("SELECT type, count(*) FROM events GROUP BY type").fetchall())
         return {name: counted.get(name, 0) for name in TYPES}
-
-
-def filter_of(asked: dict[str, str]) -> Filter:
-    """Return what the parameters of a question select. Raises BadQuestion."""
-    parts: list[str] = []
-    values: list[Any] = []
-
-    def add(part: str, *given: Any) -> None:
-        parts.append(part)
-        values.extend(given)
-
-    if asked.get("type"):
-        if asked["type"] not in TYPES:
-            raise BadQuestion("type", f"type is one of {', '.join(TYPES)}.")
-        add("type = ?", asked["type"])
-    if asked.get("name"):
-        add("name GLOB ?" if "*" in asked["name"] else "name = ?", glob_of(asked["name"]))
-    for field in ("session", "trace", "app", "fingerprint"):
-        if asked.get(field):
-            add(f"{field} = ?", asked[field])
-    for field, sign in (("from", ">="), ("to", "<")):
-        if asked.get(field):
-            add(f"at_ms {sign} ?", moment_of(asked, field))
-    if asked.get("q"):
-        add("instr(lower(body), lower(?))", escaped(asked["q"]))
-    cursor = number_of(asked, "cursor")
-    if cursor is not None:
-        add("seq < ?", cursor)
-    after = number_of(asked, "after")
-    if after is not None:
-        add("seq > ?", after)
-    return Filter(f" WHERE {' AND '.join(parts)}" if parts else "", values)
-
-
-OUTCOMES = ("ok", "failed", "lost", "open")
-OUTCOME = """CASE WHEN lost THEN 'lost' WHEN ended_ms IS NULL THEN 'open'
-    WHEN coalesce(exit_code, 0) != 0 OR signal IS NOT NULL OR fatal OR reason = 'exception' THEN 'failed'
-    ELSE 'ok' END"""
-"""`outcome_of` as SQL."""
-
-
-def runs_wanted(asked: dict[str, str]) -> tuple[str, list[Any]]:
-    """Return a HAVING clause over the sessions of a root, and its values. Raises BadQuestion."""
-    parts: list[str] = []
-    values: list[Any] = []
-    if asked.get("q"):
-        parts.append(
-            "max(instr(lower(coalesce(program, '') || ' ' || coalesce(app, '') || ' ' || coalesce(host, '')), ?))"
-        )
-        values.append(asked["q"].lower())
-    if asked.get("outcome"):
-        if asked["outcome"] not in OUTCOMES:
-            raise BadQuestion("outcome", f"outcome is one of {', '.join(OUTCOMES)}.")
-        # The root's own; where nothing is known of it, that of its first child, as in the list.
-        own = f"max(CASE WHEN id = root THEN {OUTCOME} END)"
-        first = f"(SELECT {OUTCOME} FROM sessions AS one WHERE one.root = sessions.root ORDER BY started_ms LIMIT 1)"
-        parts.append(f"coalesce({own}, {first}) = ?")
-        values.append(asked["outcome"])
-    if asked.get("cursor"):
-        started, _, root = asked["cursor"].partition("-")
-        number_of({"cursor": started}, "cursor")
-        parts.append("(min(coalesce(started_ms, last_ms)), root) < (?, ?)")
-        values += [int(started or 0), root]
-    return f"HAVING {' AND '.join(parts)}" if parts else "", values
-
-
-def glob_of(pattern: str) -> str:
-    """Return a pattern in which only `*` is special, as SQLite's GLOB reads it; as it is when there is no `*`."""
-    if "*" not in pattern:
-        return pattern
-    return "".join(f"[{sign}]" if sign in "?[" else sign for sign in pattern)
-
-
-def escaped(text: str) -> str:
-    """Return a text as it stands in stored JSON, which is ASCII."""
-    return json.dumps(text)[1:-1]
-
-
-def moment_of(asked: dict[str, str], field: str) -> int:
-    """Return a time (ISO 8601 with an offset, or Unix milliseconds). Raises BadQuestion."""
-    text = asked[field].replace(" ", "+")  # an offset's + that was not encoded
-    found = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else milliseconds(text)
-    if found is None:
-        raise BadQuestion(field, f"{field} is a time like 2026-11-23T18:00:00+08:00, or Unix milliseconds.")
-    return found
-
-
-def number_of(asked: dict[str, str], field: str) -> int | None:
-    """Return a cursor; None where none is given. Raises BadQuestion."""
-    text = asked.get(field)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise BadQuestion(field, f"{field} is what next_cursor said in the answer before.")
-    return int(text)
-
-
-def limit_of(asked: dict[str, str], default: int) -> int:
-    """Return how many are wanted, 1 to MAX_LIMIT. Raises BadQuestion."""
-    text = asked.get("limit") or str(default)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise BadQuestion("limit", f"limit is a number from 1 to {MAX_LIMIT}.")
-    return int(text)
-
-
-def event_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Return a stored event with what we know beside it."""
-    event: dict[str, Any] = json.loads(row["body"])
-    event["seq"] = row["seq"]
-    event["received_at"] = time_text(row["received_ms"])
-    if row["drift_ms"] is not None:
-        event["clock_drift_ms"] = row["drift_ms"]
-    return event
-
-
-def session_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Return a session with its outcome."""
-    facts = with_texts(dict(row), "started", "ended", "last", source="_ms")
-    facts["outcome"] = outcome_of(row)
-    return facts
-
-
-def outcome_of(row: sqlite3.Row) -> str:
-    """Return how a session ended: ok, failed, lost, or open (it runs, or nobody has said yet that it ended)."""
-    if row["lost"]:
-        return "lost"
-    if row["ended_ms"] is None:
-        return "open"
-    return "failed" if row["exit_code"] or row["signal"] or row["fatal"] or row["reason"] == "exception" else "ok"
-
-
-def run_of(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
-    """Return one line of the list of runs: the root session's own facts and the sums over the tree."""
-    facts = with_texts(dict(row), "started", "last", source="_ms")
-    root = connection.execute(
-        "SELECT * FROM sessions WHERE root = ? ORDER BY id = ? DESC, started_ms LIMIT 1", (row["root"], row["root"])
-    ).fetchone()
-    facts["failed"] = connection.execute(
-        """SELECT count(*) FROM sessions WHERE root = ? AND (lost OR fatal OR exit_code != 0 OR signal IS NOT NULL
-        OR reason = 'exception')""",
-        (row["root"],),
-    ).fetchone()[0]
-    own = {name: root[name] for name in ("app", "program", "host", "pid", "exit_code", "signal", "reason", "trace")}
-    return {**facts, **own, "outcome": outcome_of(root), "duration_ms": row["last_ms"] - row["started_ms"]}
-
-
-def error_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Return a group of errors."""
-    facts = with_texts(dict(row), "first", "last", source="_ms")
-    facts["first_seen"], facts["last_seen"] = facts.pop("first"), facts.pop("last")
-    del facts["sessions"]
-    return facts
-
-
-def last_named(connection: sqlite3.Connection, session: str, name: str) -> dict[str, Any] | None:
-    """Return the last event of a name in a session."""
-    row = connection.execute(
-        "SELECT seq, body, received_ms, drift_ms FROM events WHERE session = ? AND name = ? ORDER BY seq DESC LIMIT 1",
-        (session, name),
-    ).fetchone()
-    return event_of(row) if row else None
-
-
-def with_texts(facts: dict[str, Any], *names: str, source: str = "") -> dict[str, Any]:
-    """Return the facts with these times as texts beside the milliseconds (`source` is the suffix of those)."""
-    return {**facts, **{name: time_text(facts[name + source]) for name in names}}
-
-
-def time_text(milliseconds: int | None) -> str | None:
-    """Return Unix milliseconds as ISO 8601 in UTC."""
-    if milliseconds is None:
-        return None
-    days = time.gmtime(milliseconds // 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', days)}.{milliseconds % 1000:03d}Z"

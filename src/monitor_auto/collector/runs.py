@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..report.fingerprints import text_of
-from .intake import Row, milliseconds, text_or_none
+from .moments import milliseconds
+from .rows import Row, text_or_none
 
 PLAIN = ("program", "host", "start_method")
 """Fields of `session.start` that are taken as they are."""
@@ -44,6 +45,11 @@ class Session:
     last_ms: int
     facts: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def know(self, facts: dict[str, Any]) -> None:
+        """Take what is known of these."""
+        self.facts.update({name: value for name, value in facts.items() if value is not None})
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of the counters."""
@@ -62,23 +68,30 @@ def update(connection: sqlite3.Connection, rows: Iterable[Row]) -> set[str]:
 def take(session: Session, row: Row) -> None:
     """Add one event to what is known of its session."""
     data = row.event.get("data") or {}
-    header = row.event["session"]
     session.last_ms = max(session.last_ms, row.at_ms)
     session.count("events")
-    known: dict[str, Any] = {
-        "parent": text_or_none(header.get("parent")),
-        "trace": text_or_none(header.get("trace_id")),
-    }
-    known |= {"app": row.app, "started_ms": milliseconds(header.get("started"))}
+    said = row.event["session"]
+    if said != session.said or row.app != session.facts.get("app"):  # most events of a session say the same of it
+        session.said = said
+        session.know(of_header(row, said))
     if row.type == "error":
         session.count("errors")
         session.counts["fatal"] = max(session.counts.get("fatal", 0), int(row.level == "fatal"))
     elif row.name.startswith("session."):
-        known |= of_lifecycle(row, data)
+        session.know(of_lifecycle(row, data))
     elif row.name == "test.result":
         session.count("tests")
         session.count("failed_tests", int(data.get("outcome") in ("failed", "error", "crashed")))
-    session.facts.update({name: value for name, value in known.items() if value is not None})
+
+
+def of_header(row: Row, said: dict[str, Any]) -> dict[str, Any]:
+    """Return what every event says of its session."""
+    return {
+        "parent": text_or_none(said.get("parent")),
+        "trace": text_or_none(said.get("trace_id")),
+        "app": row.app,
+        "started_ms": milliseconds(said.get("started")),
+    }
 
 
 def of_lifecycle(row: Row, data: dict[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,11 @@ from pathlib import Path
 
 from ..report.fingerprints import text_of
 from . import runs, schema
-from .intake import Row
+from .pruning import Retention, delete_until, last_to_go
+from .rows import Row
 
 MAX_WAITING_EVENTS = 100_000
 MAX_COMMIT_EVENTS = 20_000
-PRUNE_EVENTS = 2_000
-"""Deleted in one step: about 20 ms, in which nobody is answered."""
 PRUNE_SECONDS = 5.0
 """How often age and size are looked at."""
 RECENT_DELETIONS_PAGES = 500
@@ -78,14 +77,6 @@ class Counters:
     pruned: int = 0
     commits: int = 0
     failures: int = 0
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long and how much is kept. 0: no limit."""
-
-    seconds: float
-    size_bytes: int
 
 
 class Store:
@@ -238,60 +229,3 @@ def count_error(connection: sqlite3.Connection, seq: int, row: Row) -> None:
     message, location = text_of(data, "message")[:2000], text_of(data, "location")[:500]
     texts = [text.encode("utf-8", "replace").decode() for text in (message, location)]
     connection.execute(UPSERT_ERROR, (row.fingerprint, row.name, *texts, row.level, row.at_ms, row.at_ms, seq))
-
-
-def last_to_go(connection: sqlite3.Connection, retention: Retention, now_ms: float) -> int:
-    """Return the `seq` up to which events are to be deleted in this step; 0 for none."""
-    oldest = connection.execute("SELECT min(seq) FROM events").fetchone()[0]
-    if oldest is None:
-        return 0
-    upto = int(oldest) + PRUNE_EVENTS - 1
-    if retention.size_bytes and size_in_use(connection) > retention.size_bytes:
-        return upto
-    if not retention.seconds:
-        return 0
-    limit = now_ms - retention.seconds * 1000
-    young = connection.execute(
-        "SELECT min(seq) FROM (SELECT seq, received_ms FROM events ORDER BY seq LIMIT ?) WHERE received_ms >= ?",
-        (PRUNE_EVENTS, limit),
-    ).fetchone()[0]
-    return upto if young is None else int(young) - 1 if young > oldest else 0
-
-
-def size_in_use(connection: sqlite3.Connection) -> int:
-    """Return the bytes of pages that hold something."""
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
-
-
-def delete_until(connection: sqlite3.Connection, seq: int) -> int:
-    """Delete the events up to `seq`, and the sessions and errors of which nothing is left. Returns how many events."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        touched = connection.execute(
-            "SELECT DISTINCT session, fingerprint FROM events WHERE seq <= ?",
-            (seq,),
-        ).fetchall()
-        count = connection.execute("DELETE FROM events WHERE seq <= ?", (seq,)).rowcount
-        for session, fingerprint in touched:
-            forget_empty(connection, session, fingerprint)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return int(count)
-
-
-def forget_empty(connection: sqlite3.Connection, session: str | None, fingerprint: str | None) -> None:
-    """Delete a session and an error group that have no event left."""
-    for table, key, column, value in (
-        ("sessions", "id", "session", session),
-        ("errors", "fingerprint", "fingerprint", fingerprint),
-    ):
-        connection.execute(
-            f"DELETE FROM {table} WHERE {key} = ? AND NOT EXISTS (SELECT 1 FROM events WHERE {column} = ?)",
-            (value, value),
-        )
