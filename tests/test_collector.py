@@ -248,6 +248,33 @@ def test_the_same_error_is_one_group(started: LocalCollector) -> None:
     assert counts == [1, 2]
 
 
+def test_of_a_test_that_was_run_again_the_last_result_counts(started: LocalCollector) -> None:
+    """A flaky test that passed in the end failed nothing; nor did what a plugin's own tests let fail on purpose."""
+    session = new_id()
+    told: list[tuple[str, str, dict[str, Any]]] = [
+        ("test_flaky", "failed", {}),
+        ("test_flaky", "passed", {"attempt": 2}),
+        ("test_broken", "failed", {}),
+        ("test_broken", "failed", {"attempt": 2}),
+        ("test_inner", "failed", {"within": "test_plugin"}),
+        ("test_plugin", "passed", {}),
+        ("test_better_than_thought", "xpassed", {}),
+        ("test_stopped", "interrupted", {}),
+    ]
+    for number, (name, outcome, more) in enumerate(told):  # one by one: a run's results come in several batches
+        data = {"library": "pytest", "nodeid": name, "outcome": outcome, "duration_ms": 5.0 + number, **more}
+        assert started.post([event("test.result", session, number, data=data)]).status_code == 200
+    (run,) = started.json("/v1/runs")["runs"]
+    assert run["tests"] == 5 and run["failed_tests"] == 2
+    tests = started.json("/v1/tests")
+    failed = [(one["data"]["nodeid"], one["data"].get("attempt")) for one in tests["failed"]]
+    assert failed == [("test_stopped", None), ("test_broken", 2)]
+    assert [one["data"]["nodeid"] for one in tests["slow"]] == [
+        *("test_stopped", "test_better_than_thought", "test_plugin", "test_broken", "test_flaky"),
+    ]
+    assert len(started.json("/v1/tests", q="flaky")["slow"]) == 1
+
+
 def test_a_sender_with_a_wrong_clock_is_flagged(started: LocalCollector) -> None:
     """Times of two machines are compared on the page; who is off by an hour must be seen to be."""
     hour = 3_600_000

@@ -186,7 +186,7 @@ def test_nothing_to_show_says_what_to_do(children: Children) -> None:
     assert done.status == 1 and b"--list" in done.stderr
     assert report(children, "--last", "0123").status == 2
     gone = report(children, "--from", str(children.folder / "nowhere"))
-    assert gone.status == 1 and b"cannot be read" in gone.stderr
+    assert gone.status == 1 and b"cannot be read" in b" ".join(gone.stderr.split())  # broken where the path is long
 
 
 def test_report_of_a_collector(children: Children, sandboxes: Sandboxes) -> None:

@@ -180,6 +180,38 @@ def test_any_events_make_a_report(given_events: list[Any]) -> None:
     text.listing(runs, text.Paper(60))
 
 
+def results() -> list[dict[str, Any]]:
+    """Return the results of tests of one session: one run three times, one twice in vain, one within another."""
+
+    def result(at: float, name: str, outcome: str, **data: Any) -> dict[str, Any]:
+        known = {"library": "pytest", "nodeid": name, "outcome": outcome, "duration_ms": 5.0}
+        return event("test.result", "job", at, kind="event", **known, **data)
+
+    return [
+        event("session.start", "job", 0, program="pytest", pid=10),
+        result(10, "test_a.py::test_flaky", "failed"),
+        result(20, "test_a.py::test_flaky", "failed", attempt=2),
+        result(30, "test_a.py::test_flaky", "passed", attempt=3),
+        result(40, "test_a.py::test_broken", "failed"),
+        result(50, "test_a.py::test_broken", "failed", attempt=2),
+        result(60, "test_inner.py::test_fails", "failed", within="test_a.py::test_plugin"),
+        result(70, "test_a.py::test_plugin", "passed"),
+        result(80, "test_a.py::test_better_than_thought", "xpassed"),
+    ]
+
+
+@given(st.permutations(results()))
+def test_of_a_test_that_was_run_again_the_last_result_counts(events: list[dict[str, Any]]) -> None:
+    """A flaky test that passed in the end failed nothing, nor did what a plugin lets fail on purpose."""
+    (run,) = tree.build(events)
+    assert len(run.tests) == 4 and run.calls == []
+    assert [(test.name, test.attempt) for test in run.failed_tests] == [("test_a.py::test_broken", 2)]
+    assert [(test.name, test.attempt) for test in run.flaky] == [("test_a.py::test_flaky", 3)]
+    shown = text.report(run, text.Paper(100))
+    assert "1 failed test" in shown and "1 only when run again" in shown and "passed at attempt 3" in shown
+    assert "test_inner" not in shown and "test_inner" not in html.document(run) + markdown.document(run)
+
+
 def test_markdown_shows_texts_as_texts() -> None:
     """A job's summary is a page of the CI system's own, with the user's login."""
     failing = event("test.result", "job", 50, kind="event", nodeid=HOSTILE, outcome="failed", message=HOSTILE)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from monitor_auto.report import sources, text
+from monitor_auto.report.model import Run
 from monitor_auto.report.sources import Unreadable
-from monitor_auto.report.tree import Run, build
+from monitor_auto.report.tree import build
 
 from . import showing, spools
 from .configuration import read_configuration

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from monitor_auto.report import html, lines, markdown, text, trace
+from monitor_auto.report.model import Run
 from monitor_auto.report.text import Paper
-from monitor_auto.report.tree import Run
 
 from .terminal import complain
 

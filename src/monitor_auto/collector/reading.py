@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from ..report.facts import PASSING
 from . import schema
 from .facts import error_of, event_of, last_named, run_of, session_of, with_texts
 from .pruning import size_in_use
@@ -25,6 +26,17 @@ STEPS = 20_000
 """Virtual machine steps of SQLite between two looks at the clock."""
 MAX_TREE_EVENTS = 5_000
 MAX_POINTS = 2_000
+TEST = "json_extract(body, '$.data.{}')"
+TOOK = TEST.format("duration_ms")
+FAILED = f"""coalesce({TEST.format("outcome")}, '') NOT IN ({", ".join(map(repr, PASSING))})
+    AND NOT ({TEST.format("outcome")} = 'xpassed' AND coalesce({TEST.format("library")}, '') = 'pytest')"""
+"""`report.facts.is_failure` as SQL."""
+LAST_ATTEMPTS = f"""WITH again AS (
+    SELECT session AS whose, {TEST.format("nodeid")} AS test, max({TEST.format("attempt")}) AS attempts
+    FROM events{{clause}} AND {TEST.format("attempt")} > 1 GROUP BY 1, 2
+) SELECT seq, body, received_ms, drift_ms FROM events"""
+COUNTS = f"""{TEST.format("within")} IS NULL AND NOT EXISTS (SELECT 1 FROM again WHERE whose = session
+    AND test = {TEST.format("nodeid")} AND attempts > coalesce({TEST.format("attempt")}, 1))"""
 GROUPS = {"name": "name", "type": "type", "app": "app", "fingerprint": "fingerprint"}
 
 
@@ -208,18 +220,17 @@ class Reader:
         return {"name": name, "series": series}
 
     def tests(self, asked: dict[str, str]) -> dict[str, Any]:
-        """Return test results: those that failed, and the slowest, each newest or slowest first."""
+        """Return test results: those that failed, and the slowest, each newest or slowest first. Of a test that was run
+        again the last result, and none of tests that run within a test.
+        """
         wanted = filter_of({**asked, "name": "test.result"})
-        outcome, duration = "json_extract(body, '$.data.outcome')", "json_extract(body, '$.data.duration_ms')"
-        columns = "SELECT seq, body, received_ms, drift_ms FROM events"
-        values = [*wanted.values, limit_of(asked, 100)]
+        counting = f"{LAST_ATTEMPTS.format(clause=wanted.clause)} {wanted.clause} AND {COUNTS}"
+        values = [*wanted.values, *wanted.values, limit_of(asked, 100)]
         with self.connection() as connection:
-            failed = connection.execute(
-                f"{columns}{wanted.clause} AND {outcome} NOT IN ('passed', 'skipped', 'xfailed')"
-                " ORDER BY seq DESC LIMIT ?",
-                values,
+            failed = connection.execute(f"{counting} AND {FAILED} ORDER BY seq DESC LIMIT ?", values).fetchall()
+            slow = connection.execute(
+                f"{counting} ORDER BY {TEST.format('duration_ms')} DESC LIMIT ?", values
             ).fetchall()
-            slow = connection.execute(f"{columns}{wanted.clause} ORDER BY {duration} DESC LIMIT ?", values).fetchall()
         return {"failed": [event_of(row) for row in failed], "slow": [event_of(row) for row in slow]}
 
     def totals(self) -> dict[str, int]:

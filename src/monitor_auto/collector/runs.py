@@ -6,11 +6,14 @@ all of a tree share one root in whatever order they arrive.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..report.facts import is_failure
 from ..report.fingerprints import text_of
 from .moments import milliseconds
 from .rows import Row, text_or_none
@@ -46,6 +49,7 @@ class Session:
     facts: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
+    has_reruns: bool = False
 
     def know(self, facts: dict[str, Any]) -> None:
         """Take what is known of these."""
@@ -79,9 +83,10 @@ def take(session: Session, row: Row) -> None:
         session.counts["fatal"] = max(session.counts.get("fatal", 0), int(row.level == "fatal"))
     elif row.name.startswith("session."):
         session.know(of_lifecycle(row, data))
-    elif row.name == "test.result":
+    elif row.name == "test.result" and not data.get("within"):
         session.count("tests")
-        session.count("failed_tests", int(data.get("outcome") in ("failed", "error", "crashed")))
+        session.count("failed_tests", int(is_failure(data)))
+        session.has_reruns |= "attempt" in data
 
 
 def of_header(row: Row, said: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +133,26 @@ def save(connection: sqlite3.Connection, session: Session) -> str:
     if own is None or own["root"] != root:
         connection.execute("UPDATE sessions SET root = ? WHERE id = ?", (root, session.id))
         connection.execute("UPDATE sessions SET root = ? WHERE root = ? AND id != ?", (root, session.id, session.id))
+    if session.has_reruns:
+        count_tests(connection, session.id)
     return root
+
+
+def count_tests(connection: sqlite3.Connection, session: str) -> None:
+    """Count the tests of a session anew: of one that was run again the last result counts."""
+    stored = connection.execute(
+        "SELECT body FROM events WHERE session = ? AND name = 'test.result' ORDER BY seq", (session,)
+    )
+    last: dict[tuple[str, int], dict[str, Any]] = {}
+    runs: Counter[str] = Counter()
+    for (body,) in stored:
+        data = json.loads(body).get("data") or {}
+        if not data.get("within"):
+            name = text_of(data, "nodeid")
+            runs[name] += "attempt" not in data  # a test that is run twice on purpose is two results
+            last[name, runs[name]] = data
+    counts = (len(last), sum(map(is_failure, last.values())), session)
+    connection.execute("UPDATE sessions SET tests = ?, failed_tests = ? WHERE id = ?", counts)
 
 
 def root_below(connection: sqlite3.Connection, session: str, parent: str | None) -> str:

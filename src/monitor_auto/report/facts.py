@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+PASSING = ("passed", "skipped", "xfailed")
 MAX_LABEL = 200
 MAX_PATH = 12
 """A longer one hides in a label what matters."""
@@ -101,6 +102,15 @@ def number(value: Any) -> float | None:
     """Return a finite number, or None."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number and abs(value) < 1e18 else None
+
+
+def is_failure(test: dict[str, Any]) -> bool:
+    """True for the data of a `test.result` that its runner calls a failure. A test that passes unexpectedly fails for
+    unittest always, for pytest where that is strict, and then it says `failed`.
+    """
+    outcome = test.get("outcome")
+    is_fine = outcome == "xpassed" and test.get("library") == "pytest"
+    return not is_fine and outcome not in PASSING
 
 
 def whole(value: Any) -> int | None:

@@ -10,8 +10,8 @@ from html import escape
 from importlib.resources import files
 
 from .facts import counted, duration_text, joined
+from .model import Call, Group, Process, Run, Test
 from .text import MAX_ERRORS, VERDICTS, last_words, troubles
-from .tree import Call, Group, Process, Run, Test
 
 MAX_PROCESSES = 3_000
 """In one file; a browser is slow with more rows."""
@@ -155,7 +155,8 @@ def tests(run: Run) -> str:
     slow = [test_row(test, False) for test in run.slow_tests[:20]]
     parts.append(f"<details><summary>The slowest</summary>{table(['test', 'outcome', 'time'], slow)}</details>")
     passed = sum(test.outcome == "passed" for test in run.tests)
-    counts = joined([f"{passed:,} passed", f"{len(run.failed_tests):,} failed", f"{len(run.tests):,} in all"])
+    again = f"{len(run.flaky):,} only when run again" if run.flaky else ""
+    counts = joined([f"{passed:,} passed", again, f"{len(run.failed_tests):,} failed", f"{len(run.tests):,} in all"])
     return section("Tests", f"<p>{counts}</p>" + "".join(parts))
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from .tree import Run
+from .model import Run
 
 MAX_LINE_BYTES = 1 << 20
 """An event has at most 64 KiB; a longer line is none."""

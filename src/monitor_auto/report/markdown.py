@@ -9,8 +9,8 @@ import re
 from html import escape
 
 from .facts import counted, duration_text, joined
+from .model import Group, Process, Run
 from .text import MAX_CALLS, MAX_ERRORS, MAX_TESTS, SLOW_CALL_MS, VERDICTS, Paper, tree, troubles
-from .tree import Group, Process, Run
 
 ICONS = {"ok": "✅", "failed": "❌", "killed": "❌", "lost": "❓", "open": "⏳"}
 WIDE = 120

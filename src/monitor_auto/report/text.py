@@ -21,7 +21,7 @@ from .facts import (
     signal_name,
     width,
 )
-from .tree import Group, Process, Run
+from .model import Group, Process, Run
 
 COLOURS = {"ok": "32", "failed": "31", "killed": "31", "lost": "35", "open": "33", "dim": "2", "bold": "1"}
 MAX_PROCESSES = 60
@@ -227,13 +227,23 @@ def tests(run: Run, paper: Paper) -> list[str]:
     if not run.tests:
         return []
     passed = sum(test.outcome == "passed" for test in run.tests)
-    counts = joined([counted(passed, "passed", "passed"), counted(len(run.failed_tests), "failed", "failed")])
+    counts = joined(
+        [
+            counted(passed, "passed", "passed"),
+            counted(len(run.failed_tests), "failed", "failed"),
+            f"{len(run.flaky):,} only when run again" if run.flaky else "",
+        ]
+    )
     lines = [f"{paper.heading('Tests')}  {counts}"]
     for test in run.failed_tests[:MAX_TESTS]:
         lines.append(paper.ink(paper.fit(f"{test.outcome:8} {test.name}", 2), "failed"))
         if test.message:
             lines.append(paper.fit(test.message, 11))
     lines += more(len(run.failed_tests) - MAX_TESTS, "failed test", paper)
+    lines += [
+        paper.fit(f"again    {test.name} · passed at attempt {test.attempt}", 2) for test in run.flaky[:MAX_TESTS]
+    ]
+    lines += more(len(run.flaky) - MAX_TESTS, "flaky test", paper)
     slowest = [test for test in run.slow_tests[:3] if test.duration_ms >= 1000]
     return lines + [paper.fit(f"slow     {duration_text(test.duration_ms):>9}  {test.name}", 2) for test in slowest]
 

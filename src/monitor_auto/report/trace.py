@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .tree import Process, Run
+from .model import Process, Run
 
 
 def document(run: Run) -> dict[str, Any]:

@@ -32,7 +32,12 @@ function nameOf(event) {
 function testCell(event, extra) {
   const session = facts(event.session).get("id");
   const name = line(nameOf(event), 200);
-  return el("td", { class: "wide mono" }, session ? el("a", { href: `#/runs/${encodeURIComponent(session)}` }, name) : name, extra);
+  return el("td", { class: "wide mono" }, session ? el("a", { href: `#/runs/${encodeURIComponent(session)}` }, name) : name, again(event), extra);
+}
+
+function again(event) {
+  const attempt = Number(facts(event.data).get("attempt")) || 1;
+  return attempt > 1 && el("span", { class: "sub" }, ` attempt ${attempt}`);
 }
 
 function failedRow(event) {
