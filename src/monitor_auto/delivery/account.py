@@ -8,6 +8,7 @@ Guarantees:
   never reached a file: dropped from memory while no disk took them, or not told of by a session that was killed.
 - A line is named by session, segment, inode and how often the segment was trimmed (a file system gives the number of an
   inode out again): written again after a death in between, it counts once.
+- So it does where a death has left a merged segment beside those that it was made of: it says which they were.
 - `produced` comes from the sequence numbers alone, so that the sum is a check and no definition.
 """
 
@@ -65,7 +66,7 @@ class Account:
         self.tallies: dict[str, Tally] = {}
         for name, tally in read_account(account_path(directory, key)):
             self.tallies[name] = tally
-        self.spooled = 0
+        self.waiting: dict[str, int] = {}
         self.present: set[str] = set()
 
     def counts(self) -> Counts:
@@ -74,10 +75,13 @@ class Account:
             self.present.add(session_id(base))
             for number in numbers:
                 self.look(Segment(self.directory, base, number))
-        total = Counts(spooled=self.spooled)
+        total = Counts(spooled=sum(self.waiting.values()))
         for tally in self.tallies.values():
             for fate in FATES:
                 setattr(total, fate, getattr(total, fate) + tally.counts.get(fate, 0))
+        twice = self.counted_twice(self.tallies)
+        total.sent -= max(0, twice - total.spooled)
+        total.spooled -= min(twice, total.spooled)
         total.produced = self.produced()
         return total
 
@@ -91,14 +95,31 @@ class Account:
             header, begin = read_header(descriptor)
             segment.take_facts(header, facts)
             begin = max(begin, segment.position(facts.st_size))
+            count = 0
             for text, _ in read_lines(descriptor, begin, float("inf")):
-                self.spooled += bool(text)
+                count += bool(text)
                 segment.tally.see(text)
         except (OSError, Unreadable):
             return
         finally:
             os.close(descriptor)
-        self.tallies[segment.account_name()] = segment.tally
+        name = segment.account_name()
+        segment.tally.counts.update(segment.sources)
+        self.tallies[name], self.waiting[name] = segment.tally, count
+
+    def counted_twice(self, tallies: dict[str, Tally]) -> int:
+        """Return how many events of these are there twice: a death while segments were merged has left the new one
+        beside those that it was made of.
+        """
+        twice = 0
+        for tally in tallies.values():
+            for word, count in tally.counts.items():
+                name = word.removeprefix("of:")
+                if name != word and (source := self.tallies.get(name)) is not None:
+                    settled = sum(source.counts.get(fate, 0) for fate in FATES)
+                    own = settled + self.waiting.get(name, 0) - tally.counts.get("had:" + name, 0)
+                    twice += max(0, min(count, own))
+        return twice
 
     def produced(self) -> int:
         """Return how many sequence numbers the sessions have used, as far as their lines tell."""
@@ -127,6 +148,7 @@ class Account:
             for fate in FATES:
                 total.counts[fate] = total.counts.get(fate, 0) + tally.counts.get(fate, 0)
         self.tallies = everything
+        total.counts["sent"] = total.counts.get("sent", 0) - self.counted_twice(gone)
         if os.lstat(path).st_size == size:  # else somebody has just added a line: the next run does it
             rows = [(TOTAL, total), *kept.items()]
             write_whole(path, b"".join(tally.line(name) for name, tally in rows))

@@ -1,9 +1,9 @@
 """Makes a segment smaller, or one segment of many small ones. Runs where the bounds of a spool are kept.
 
 Guarantees:
-- Builtin modules only; one chunk of lines is held, whatever the size of the files.
+- Builtin modules only; one chunk of lines is held, whatever the size of the files; of small ones that are merged all.
 - What is left out is left out by a rename: a death at any moment leaves the old segment or the new one. A death in
-  between may repeat events (with the `event_id` they had) and loses none.
+  between may repeat events (with the `event_id` they had) and loses none; the account counts them once.
 - A rewritten segment of a dead session is marked `merged` in its header: what became of the session has been written
   before, so that dropping its `session.end` makes no `session.lost` of it.
 """
@@ -14,6 +14,7 @@ import time
 from .claims import Claim, field
 from .lines import is_whole
 from .segments import (
+    FATES,
     HEADER,
     WITH_TOKEN,
     WRITE,
@@ -35,19 +36,23 @@ if TYPE_CHECKING:
 KINDS = ("metric", "event", "lifecycle", "error")
 """The types of events in the order in which they are dropped."""
 _BUFFER_BYTES = 256 * 1024
+MAX_SOURCES_BYTES = 12000
+"""A header is read in one piece (segments.MAX_HEADER_BYTES)."""
 
 
 class Writer:
     """A segment in the making: `add` lines, then `finish` or `abandon`."""
 
-    def __init__(self, model: Segment, number: int, is_merged: bool) -> None:
-        """`model` is a segment of the same session. Raises OSError, Unreadable."""
+    def __init__(self, model: Segment, number: int, is_merged: bool, sources: bytes = b"") -> None:
+        """`model` is a segment of the same session; `sources` tells what it is made of. Raises OSError, Unreadable."""
         header = header_line(model)
         self.path = Segment(model.directory, model.base, number).path
         self.temporary = f"{self.path}.{os.getpid()}.tmp"
         remove(self.temporary)
         self.descriptor = os.open(self.temporary, WRITE | os.O_EXCL, 0o600)
         self.parts = [header_of(header, number, os.fstat(self.descriptor).st_ino, is_merged)]
+        if sources:
+            self.parts[0] = HEADER + b'"of":"' + sources + b'",' + without_sources(self.parts[0])[len(HEADER) :]
         self.held = 0
 
     def add(self, text: bytes) -> None:
@@ -93,6 +98,12 @@ def header_of(model: bytes, number: int, inode: int, is_merged: bool) -> bytes:
     if is_merged and b',"merged":' not in header:
         header = HEADER + b'"merged":true,' + header[len(HEADER) :]
     return header
+
+
+def without_sources(header: bytes) -> bytes:
+    """Return a header that does not say what its segment was made of."""
+    before, mark, rest = header.partition(b'"of":"')
+    return before + rest.partition(b'",')[2] if mark else header
 
 
 def kind_of(text: bytes) -> str:
@@ -186,35 +197,59 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
     The new one belongs to the first session that has something left; the others are gone when their claims are
     released. Raises OSError, Unreadable, OutOfTime.
     """
-    writer: Writer | None = None
-    written = 0.0
+    texts: list[bytes] = []
+    taken: dict[Segment, int] = {}
     damaged: list[Line] = []
-    try:
-        for claim in claims:
-            for line in claim.lines(settings, numbers[claim.base], deadline, is_whole, is_sent=False):
-                if writer is None and line.segment is not None:
-                    writer, owner = Writer(line.segment, free_number(claim, numbers[claim.base]), True), claim
-                if line.fault or writer is None:
-                    damaged.append(line)
-                else:
-                    writer.add(line.text)
-                if line.segment is not None:
-                    tally_moved(line.segment, line)
-            written = max([written, *(_written(segment) for segment in claim.segments)])
-        put_aside(damaged)
-        if writer is not None:
-            writer.finish(written)
-    except BaseException:
-        if writer is not None:
-            writer.abandon()
-        raise
+    written = 0.0
+    for claim in claims:
+        for line in claim.lines(settings, numbers[claim.base], deadline, is_whole, is_sent=False):
+            if line.segment is None or line.fault:
+                damaged.append(line)
+            else:
+                texts.append(line.text)
+                taken[line.segment] = taken.get(line.segment, 0) + 1
+            if line.segment is not None:
+                tally_moved(line.segment, line)
+        written = max([written, *(_written(segment) for segment in claim.segments)])
+    put_aside(damaged)
+    owner = next((claim for claim in claims for segment in claim.segments if segment in taken), None)
+    if owner is not None:
+        put_together(owner, numbers[owner.base], texts, taken, written)
     merged = [segment for claim in claims for segment in claim.segments if segment.is_read]
     for segment in merged:
         segment.is_finished = True
         segment.delete()
-    if writer is not None:
+    if owner is not None:
         owner.is_complete = False  # its lock stays, with the new segment
     return len(merged)
+
+
+def put_together(
+    owner: Claim, numbers: list[int], texts: list[bytes], taken: "dict[Segment, int]", written: float
+) -> None:
+    """Write the segment that takes the place of others. Raises OSError, Unreadable."""
+    model = next(segment for segment in owner.segments if segment in taken)
+    writer = Writer(model, free_number(owner, numbers), True, source_words(taken))
+    try:
+        for text in texts:
+            writer.add(text)
+        writer.finish(written)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def source_words(taken: "dict[Segment, int]") -> bytes:
+    """Return what a merged segment says of those that it was made of, so that what is sent from both, after a death
+    before they are deleted, is told from what was sent once. Nothing where that would be too long for a header.
+    """
+    words = []
+    for segment, count in taken.items():
+        name = segment.account_name()
+        settled = sum(segment.tally.counts.get(fate, 0) for fate in FATES)
+        words.append(f"of:{name}={count}" + (f" had:{name}={settled}" if settled else ""))
+    text = " ".join(words).encode()
+    return text if len(text) <= MAX_SOURCES_BYTES else b""
 
 
 def tally_moved(segment: Segment, line: Line) -> None:

@@ -53,7 +53,11 @@ class Line:
 
 
 class Tally:
-    """What became of the lines of one segment, and the highest sequence number among them (-1: none known)."""
+    """What became of the lines of one segment, and the highest sequence number among them (-1: none known).
+
+    Of a merged one `counts` has at its end what it was made of, too: `of:<name>` lines of a segment of which
+    `had:<name>` others were settled by then.
+    """
 
     __slots__ = ("counts", "last")
 
@@ -104,6 +108,7 @@ class Segment:
         self.is_read = self.is_finished = False
         self.pending = self.inode = self.rounds = 0
         self.is_merged = False
+        self.sources: dict[str, int] = {}
         self.end = 0
         self.tally = Tally()
 
@@ -111,6 +116,7 @@ class Segment:
         """Remember what names this segment in the account."""
         self.inode = facts.st_ino
         self.is_merged = b'"merged":true,' in header
+        self.sources = sources_in(header)
         self.rounds = trimmed(header)
 
     def account_name(self) -> str:
@@ -226,7 +232,9 @@ class Segment:
 
     def delete(self) -> None:
         """Delete the segment, then its position: in this order a death in between repeats nothing."""
-        path, line = account_path(self.directory, self.base[:16]), self.tally.line(self.account_name())
+        name = self.account_name()
+        self.tally.counts.update(self.sources)
+        path, line = account_path(self.directory, self.base[:16]), self.tally.line(name)
         is_noted = not self.inode or add_to_account(path, line)
         remove(self.path)
         remove(self.position_path)
@@ -274,6 +282,13 @@ def trimmed(header: bytes) -> int:
     """Return how often a segment was made smaller, which its header says."""
     number = header.partition(b'"trimmed":')[2].partition(b",")[0]
     return int(number) if number.isdigit() and len(number) < 10 else 0
+
+
+def sources_in(header: bytes) -> "dict[str, int]":
+    """Return what the account has to know of the segments that a merged one was made of (rewrite.py: source_words)."""
+    words = header.partition(b'"of":"')[2].partition(b'"')[0]
+    tally = Tally.parse(words)
+    return tally.counts if tally is not None else {}
 
 
 def write_whole(path: str, data: bytes) -> None:
