@@ -111,7 +111,7 @@ def start_process(overrides):
     signals.install()
     endings.install()
     if hasattr(os, "reload_environ"):  # 3.14
-        patches.replace(os, "reload_environ", signals.make_call("reload_environ", os.reload_environ, "inherited"))
+        patches.replace_calls(os, (("reload_environ", "inherited"),))
     targets.install(decided)
     if decided.relay:
         guard.late("relaying", "install")

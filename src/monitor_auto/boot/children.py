@@ -36,9 +36,8 @@ expected = []
 numbers = iter(range(1, 1 << 62))
 
 
-def call_of(real, hook):
+def call_of(real, module, function):
     """Return what shall be called for a function that the program has just asked for."""
-    module, _, function = hook.partition(":")
     if function == "on_fork":
         return cold(module).on_fork(real)
     if function == "on_fork_exec":

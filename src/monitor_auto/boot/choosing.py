@@ -130,6 +130,5 @@ def leave_out():
         cold("inherited").take_over(parent.partition(",")[2])
         os.putenv("MONITOR_PARENT", parent)
         if hasattr(os, "reload_environ"):  # 3.14
-            monitored = cold("signals").make_call("reload_environ", os.reload_environ, "inherited")
-            cold("patches").replace(os, "reload_environ", monitored)
+            cold("patches").replace_calls(os, (("reload_environ", "inherited"),))
     return False

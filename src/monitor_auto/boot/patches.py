@@ -5,7 +5,7 @@ Guarantees: `replace` keeps what was there, so that `undoing.restore` can put it
 
 import sys
 
-from . import guard, recorder, system
+from . import cold, guard, recorder, system
 
 replaced = []
 """(owner, name, what was there, what is there now). A module is there by its name, see `system`."""
@@ -41,7 +41,9 @@ class StandIn:
 
     Without a hook of its own `exits.on_exit_call` is called in `__new__`, and then the real function in C as `__init__`
     (catching SystemExit would change it: up to 3.11 sys.exit((3,)) ends with 3 only when somebody has looked at it).
-    With one `children.call_of` says what to call.
+    With one, "module:function", `children.call_of` says what to call; ":function" of `exits` is called before the real
+    function, a hook of the interpreter; a module alone has a function of the same name, which is called instead, with
+    or without a session.
     """
 
     __slots__ = ("__init__", "hook", "real")
@@ -63,10 +65,15 @@ class StandIn:
     @property
     def __call__(self):
         real = real_of(self)
+        module, colon, function = (object.__getattribute__(self, "hook") or ":").partition(":")
+        if not colon:
+            instead = guard.call(module, cold, module)  # None in half an installation
+            return getattr(instead, real.__name__) if instead else real
         if recorder.session is None:
             return real
-        hook = object.__getattribute__(self, "hook")
-        return guard.late("children", "call_of", real, hook) or real if hook else bind(StandIn, real)
+        if module:
+            return guard.late("children", "call_of", real, module, function) or real
+        return bind(StandIn, (on_hook, real, function) if function else real)
 
     __doc__ = property(lambda self: real_of(self).__doc__)  # pydoc asks object
 
@@ -81,7 +88,7 @@ def real_of(function):
 
 
 def replace_calls(owner, hooks):
-    """Have hooks called around the calls of builtin functions: pairs of a name and "module:function".
+    """Have hooks called around the calls of builtin functions: pairs of a name and a hook, see `StandIn`.
 
     os takes its functions from posix, and there pickle looks for them: so they are replaced there, too.
     """
@@ -100,19 +107,19 @@ def replace_calls(owner, hooks):
                 home[name] = monitored
 
 
+def on_hook(kind, call, args, kwargs):
+    """Call a hook of the interpreter, after `exits` has looked at what it is told."""
+    _, real, function = call
+    guard.late("exits", function, *args)
+    return real(*args, **kwargs)
+
+
 def replace_hook(owner, name, on_call):
-    """Have `exits.<on_call>(*args)` called before a hook is, which returns nothing and has a twin with a dunder name.
+    """Have `exits.<on_call>(*args)` called before a hook is, which may have a twin with a dunder name.
 
     The twin is replaced, too, so that "is it the default?" is answered as without us.
     """
     real = getattr(owner, name)
-
-    def monitored_hook(*args, **kwargs):
-        if recorder.session is not None:
-            guard.late("exits", on_call, *args)
-        return real(*args, **kwargs)
-
-    disguise(monitored_hook, real)
+    replace_calls(owner, ((name, ":" + on_call),))
     if getattr(owner, "__" + name + "__", None) is real:
-        replace(owner, "__" + name + "__", monitored_hook)
-    replace(owner, name, monitored_hook)
+        replace(owner, "__" + name + "__", getattr(owner, name))

@@ -13,7 +13,7 @@ Guarantees:
 
 import sys
 
-from . import cold, guard, patches, system
+from . import patches, system
 
 try:
     import faulthandler
@@ -21,7 +21,7 @@ except ImportError:  # a build without it
     faulthandler = None
 
 SIGTERM = 15  # as on every POSIX system that has the `register` of faulthandler
-PROGRAM_CALLS = ("is_enabled", "enable", "disable", "register", "unregister")
+PROGRAM_CALLS = tuple([(name, "faulthandling") for name in ("is_enabled", "enable", "disable", "register", "unregister")])
 
 real = {}
 """faulthandler's own functions by name."""
@@ -38,19 +38,10 @@ def install():
     if faulthandler is None:
         return
     is_owner = not faulthandler.is_enabled()  # -X faulthandler, -X dev and PYTHONFAULTHANDLER own it
-    for name in PROGRAM_CALLS:
+    for name, _ in PROGRAM_CALLS:
         if hasattr(faulthandler, name):
-            real[name] = patches.replace(faulthandler, name, make_call(name, getattr(faulthandler, name)))
-
-
-def make_call(name, real_call, module="faulthandling"):
-    """Return what calls a cold module's function of the same name in the place of the real one."""
-
-    def monitored_call(*args, **kwargs):
-        stand_in = guard.call(module, cold, module)  # None in half an installation
-        return (getattr(stand_in, name) if stand_in else real_call)(*args, **kwargs)
-
-    return patches.disguise(monitored_call, real_call)
+            real[name] = getattr(faulthandler, name)
+    patches.replace_calls(faulthandler, PROGRAM_CALLS)
 
 
 def use_file(number):
