@@ -131,8 +131,10 @@ MORE_IMPORTS = {
 
 # Where an exception may end, beside boot/guard.py: (module, function) -> why.
 SWALLOWING = {
-    ("monitor_auto.boot", "start"): "nothing may leave the start line",
-    ("monitor_auto.boot", "tell_failure"): "the installation is damaged, there is nobody to tell",
+    (
+        "monitor_auto.boot",
+        "start",
+    ): "nothing may leave the start line; of a damaged installation there is nobody to tell",
     ("monitor_auto.boot.children", "around"): "the program's own: C raises it again, behind our frame",
     (
         "monitor_auto.boot.environments",

@@ -12,11 +12,8 @@ SOURCE = {"sdk": "python", "app": "made.py", "platform": "linux"}
 
 
 def key_of(endpoint: str) -> str:
-    """Return the 16 hex digits that an endpoint's files begin with: FNV-1a, 64 bit."""
-    value = 0xCBF29CE484222325
-    for byte in endpoint.encode():
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{value:016x}"
+    """Return the 16 hex digits that an endpoint's files begin with: its bytes as a number, modulo a prime."""
+    return f"{int(endpoint.encode().hex(), 16) % (2**64 - 59):016x}"
 
 
 def session_id(at: float | None = None) -> str:

@@ -47,6 +47,8 @@ COLDER = (
     "selfreport", "splitting", "spreading", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
+CONTENT = ("children", "exits")
+"""Cold ones that most programs need, and that import nothing later: only `subprocess` brings what `children` wants."""
 
 _is_started = _is_starting = False
 _builtins = None
@@ -76,7 +78,10 @@ def start(overrides=None):
                 _kept[name] = read_bytecode(name)
         _is_started = start_process(overrides)
     except Exception as error:  # half an installation, an endpoint that cannot be used, no memory: dormant
-        tell_failure(error)
+        try:
+            load("notes").tell_failure(error)
+        except Exception:  # the installation is damaged: the program runs on unmonitored
+            return False
     finally:
         _is_starting = False
     return _is_started
@@ -207,7 +212,8 @@ def decode(name, full_name, data):
 
     A cold one does not go into `sys.modules`: the program may just be iterating over that when it is needed. And it has
     builtins of its own, taken when the first one is loaded: an `__import__` that the program has replaced does not see
-    our imports, and one that it has deleted does not stop them. A copy at every start would cost 0.06 M instructions.
+    our imports, and one that it has deleted does not stop them. The copy costs 0.1 M instructions: a module that
+    imports nothing later does without, as long as everything is in place.
     """
     global _builtins
     code = marshal.loads(memoryview(data)[16:])
@@ -215,7 +221,7 @@ def decode(name, full_name, data):
     module.__file__, module.__package__ = FOLDER + "/" + name + ".py", __name__
     if name in HOT:
         sys.modules[full_name] = module
-    else:
+    elif name not in CONTENT or __builtins__.get("__import__") is not _import or not getattr(sys, "meta_path", None):
         _builtins = _builtins or {**__builtins__, "__import__": _import, "exec": _exec}
         module.__builtins__ = _builtins
         if getattr(sys, "meta_path", None) is None and name != "teardown":
@@ -250,14 +256,3 @@ def is_main_interpreter():
         except ImportError:
             return False
         return interpreters.get_current() == interpreters.get_main()
-
-
-def tell_failure(error):
-    """Leave a trace of a start that failed, where there is a way to."""
-    try:
-        guard = load("guard")
-        if not load("settings").IS_ELEVATED:
-            guard.debug_target = guard.debug_target or sys.modules["os"].environ.get("MONITOR_DEBUG") or None
-        load("notes").debug("not started: " + type(error).__name__ + ": " + str(error))
-    except Exception:  # the installation is damaged: the program runs on unmonitored
-        return

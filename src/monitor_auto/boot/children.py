@@ -6,8 +6,8 @@ What starts them is a handful of C functions: `_posixsubprocess.fork_exec` (subp
 multiprocessing), os.fork (os.spawn*, multiprocessing), os.forkpty, os.posix_spawn(p), os.system. What waits for them
 are os.wait and its kin. Those are what we stand in for: `subprocess.Popen` and all else in Python stays as it is.
 
-A hook is `hook(args, kwargs, name)`. It is called before the real function and returns None, or (args, kwargs, after):
-what to call it with, and a function for its result, or None.
+A hook is `hook(args, kwargs, name)`. It is called before the real function and returns None, or (args, kwargs, after,
+…): what to call it with, and a function for its result and what follows, or None.
 
 Guarantees:
 - The real function is called exactly once, outside every shield, and what it returns or raises is what the program
@@ -23,7 +23,7 @@ Guarantees:
 import sys
 import time
 
-from . import cold, formats, guard, patches, recorder, session, system
+from . import cold, guard, patches, recorder, session
 
 monotonic = time.monotonic  # the program may replace that of the module
 
@@ -55,10 +55,10 @@ def around(kind, call, args, kwargs):
         changed = guard.late(module, function, args, kwargs, real.__name__)
         if changed is None:
             return real(*args, **kwargs)
-        args, kwargs, after = changed
+        args, kwargs, after, *more = changed
         result = real(*args, **kwargs)
         if after is not None:
-            guard.call(function, after, result)
+            guard.call(function, after, result, *more)
         return result
     except BaseException as error:
         return cold("starting").failed(error)
@@ -88,7 +88,7 @@ def on_fork_exec(args, kwargs, name):
     method = "subprocess"
     if sys._getframe(3).f_back.f_globals.get("__name__") != method:
         method = cold("starting").method_of(args[0])
-    return args, kwargs, lambda pid: started(pid, began, args[0], method)
+    return args, kwargs, started, began, args[0], method
 
 
 def on_wait(args, kwargs, name):
@@ -101,9 +101,9 @@ def on_wait(args, kwargs, name):
 def on_wait_result(result):
     """Record the exit that os.waitpid has returned, if any."""
     pid, status = result
-    if pid and system.WIFEXITED(status):
+    if pid and not status & 0x7F:
         exited(pid, {"exit_code": status >> 8})
-    elif pid:
+    elif pid:  # by a signal; or it was stopped or continued
         cold("unwaited").on_wait(result)
 
 
@@ -121,29 +121,25 @@ def started(pid, began, words, method, worker=None):
         facts["argv"] = session.command_line(texts, recorder.settings.argv)
     if not write("process.start", facts):
         return None
-    if pid in known or pid in early or len(known) > 4096:
+    if pid in known or pid in early or number > 4096:
         cold("unwaited").look(pid, (number, began))
     elif pid:
         known[pid] = (number, began)
     return number
 
 
-def exited(pid, facts, flags="", child=None):
-    """Record the exit of a child that the program has learnt of. `flags` are JSON: what is true or false."""
+def exited(pid, facts, child=None):
+    """Record the exit of a child that the program has learnt of."""
     child = child or known.pop(pid, None)
     now = monotonic()
     if child is not None:
         duration_ms = round((now - child[1]) * 1000, 3)
-        write("process.exit", {"child": child[0], "pid": pid, "duration_ms": duration_ms, **facts}, flags)
+        write("process.exit", {"child": child[0], "pid": pid, "duration_ms": duration_ms, **facts})
     elif len(early) < 64 or not early.clear():
-        early[pid] = (now, facts, flags)
+        early[pid] = (now, facts)
 
 
-def write(name, facts, flags=""):
-    """Record a fact of ours. False after the end of the session: what `__del__` methods do is none of the program's."""
-    if recorder.session is None or recorder.session.is_ended and recorder.wake is None:
-        return False
-    text = formats.flat_object(facts)
-    if len(text) > 15000:
-        text = cold("encode").encode(facts)
-    return recorder.write(recorder.LIFECYCLE, name, text[:-1] + flags + "}")
+def write(name, facts):
+    """Record facts of ours; not after the end of the session: what `__del__` methods do is none of the program's."""
+    ended = recorder.session is None or recorder.session.is_ended and recorder.wake is None
+    return None if ended else recorder.record_facts(name, facts)

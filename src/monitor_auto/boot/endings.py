@@ -30,10 +30,10 @@ def install():
     patches.replace_calls(sys, (("exit", None),))
     os = sys.modules["os"]
     patches.replace_calls(os, CALLS)
-    for _, _, real, ours in patches.replaced:
-        if real in os.supports_fd:  # programs ask whether os.execve is in there
-            os.supports_fd.remove(real)
-            os.supports_fd.add(ours)
+    real = patches.real_of(getattr(os, "execve", None))
+    if real in os.supports_fd:  # programs ask whether os.execve is in there
+        os.supports_fd.remove(real)
+        os.supports_fd.add(os.execve)
     patches.replace_hook(sys, "excepthook", "on_uncaught")
     patches.replace_hook(sys, "unraisablehook", "on_unraisable")
     # `threading` takes its hook from there when it is imported (threading.py, 3.10 to 3.15): so no import is waited

@@ -17,16 +17,15 @@ def uuid7():
 
 
 def endpoint_key(endpoint):
-    """Return 16 hex digits that stand for an endpoint in file names: FNV-1a, 64 bit, of its UTF-8 bytes."""
-    value = 0xCBF29CE484222325
-    for byte in endpoint.encode("utf-8", "replace"):
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return "%016x" % value
+    """Return 16 hex digits that stand for an endpoint in file names: its UTF-8 bytes as a number, modulo the largest
+    prime below 2**64. A loop over the bytes (FNV-1a) takes 40 times the instructions.
+    """
+    return "%016x" % (int.from_bytes(endpoint.encode("utf-8", "replace"), "big") % 0xFFFFFFFFFFFFFFC5)
 
 
-def timestamp(now):
-    """Return Unix seconds as ISO 8601 local time with milliseconds and offset."""
-    prefix, offset = clock_texts(int(now))
+def timestamp(now, texts=None):
+    """Return Unix seconds as ISO 8601 local time with milliseconds and offset. `texts` are what `clock_texts` says."""
+    prefix, offset = texts or clock_texts(int(now))
     return "%s%03d%s" % (prefix, (now - int(now)) * 1000, offset)
 
 
@@ -46,7 +45,20 @@ def quote(text):
 
 
 def flat_object(facts):
-    """Return the JSON of str, int, float and lists of str under known keys, without those that are None."""
+    """Return the JSON of str, int, float, bool and lists of str under known keys, without those that are None.
+
+    Python's own text of a dict is JSON but for the quotes, unless a text in it holds a quote, a backslash or what is
+    not ASCII: a fifth of the instructions of putting it together.
+    """
+    facts = {name: value for name, value in facts.items() if value is not None}
+    text = repr(facts)
+    if text.isascii() and '"' not in text and "\\" not in text and bool not in map(type, facts.values()):
+        return text.replace("'", '"')
+    return dense_object(facts)
+
+
+def dense_object(facts):
+    """Return the same for any texts, without blanks between."""
     parts = []
     for name, value in facts.items():
         if value is not None:
@@ -54,5 +66,7 @@ def flat_object(facts):
             text = quote(value) if kind is str else repr(value)
             if kind is list:
                 text = "[" + ",".join(map(quote, value)) + "]"
+            elif kind is bool:
+                text = text.lower()
             parts.append('"' + name + '":' + text)
     return "{" + ",".join(parts) + "}"

@@ -6,7 +6,7 @@ Guarantees: nothing here follows a link, waits for a reader of a pipe, or writes
 import os
 import time
 
-from . import check_same, encode, guard
+from . import check_same, cold, encode, guard
 
 MAX_NOTES = 20
 """Internal errors that one process writes to the ledger; a loop that fails must not fill the disk."""
@@ -35,6 +35,13 @@ def note(part, error):
     ledger("internal_error", part=part, error=type(error).__name__, message=str(error)[:500], place=place)
     debug("internal error in " + part + " at " + place + ": " + type(error).__name__ + ": " + str(error)[:500])
     return True
+
+
+def tell_failure(error):
+    """Leave a trace of a start that failed, where there is a way to."""
+    if not cold("settings").IS_ELEVATED:
+        guard.debug_target = guard.debug_target or os.environ.get("MONITOR_DEBUG") or None
+    debug("not started: " + type(error).__name__ + ": " + str(error))
 
 
 def ledger(what, **facts):

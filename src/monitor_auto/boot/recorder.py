@@ -39,7 +39,7 @@ def begin(given_settings, given_session):
     sequence = iter(range(given_settings.rate_block))
     has_report = False
     _id_prefix = given_session.id + "-"
-    _clock = (0, "", "")
+    _clock = given_session.clock
     session = given_session
 
 
@@ -81,7 +81,7 @@ def write(kind, name, text):
         number = cold("limits").next_number(kind, name)
         if number is None:
             return None
-    if clock[0] != second or not number & CHECK_EVENTS:
+    if clock[0] != second or number & CHECK_EVENTS == CHECK_EVENTS:
         clock = tick(second)
     event_id = f"{_id_prefix}{number}"
     milliseconds = 1000 + int((now - second) * 1000)  # a format of 03d takes four times as long
@@ -106,12 +106,10 @@ def write(kind, name, text):
 def tick(second):
     """Once a second: make the timestamp's texts and look after the segment."""
     global _clock
-    is_first = not _clock[0]
     _clock = clock = (second, *formats.clock_texts(second))
-    if not is_first:
-        guard.call("segment check", spool.check, segment)
-        if settings.flush_interval_seconds:
-            show_life()
+    guard.call("segment check", spool.check, segment)
+    if settings.flush_interval_seconds:
+        show_life()
     return clock
 
 

@@ -32,7 +32,10 @@ home = ""
 
 def is_suspicious(text):
     """True when the text might hold something to remove; False is certain."""
-    kinds = text.encode("utf-8", "replace").translate(KINDS)
+    data = text.encode("utf-8", "replace")
+    if len(data) < 13 and data.isalnum() and not extra_words and not value_rules:
+        return False
+    kinds = data.translate(KINDS)
     return kinds.count(b"@") + kinds.count(b'"') > 0 or needs_look(text, kinds)
 
 

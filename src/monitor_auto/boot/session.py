@@ -34,7 +34,9 @@ def make(settings, parent, start_method):
         session.id, session.tree, session.trace_id, session.span_id, session.trace_flags, session.outer_span_id
     )  # fmt: skip
     session.pid = system.getpid()
-    session.started = formats.timestamp(_time())
+    now = _time()
+    texts = formats.clock_texts(int(now))
+    session.started, session.clock = formats.timestamp(now, texts), (int(now), *texts)
     session.started_monotonic = _monotonic()
     session.start_method = start_method
     session.program, session.is_script = program_name(sys.orig_argv)
@@ -49,17 +51,15 @@ def make(settings, parent, start_method):
 
 def describe(session, settings):
     """Make the text that ends every event: source and session."""
-    source = {
-        "sdk": "python",
-        "app": redact.tidy((session.app or session.program)[:200]),
-        "version": redact.tidy(session.app_version and session.app_version[:200]),
-        "platform": redact.tidy(settings.platform[:200]),
-        "os": system.uname().release if hasattr(system, "uname") else None,
-    }
-    facts = {"id": session.id, "started": session.started, "parent": session.parent}
-    facts["trace_id"] = session.trace_id
-    facts["span_id"] = session.span_id
-    session.tail = '"source":' + formats.flat_object(source) + ',"session":' + formats.flat_object(facts) + ',"data":'
+    app, version, platform = session.app or session.program, session.app_version or "", settings.platform
+    app, version, platform = all_tidy(app[:200], version[:200], platform[:200])
+    source = {"sdk": "python", "app": app, "version": version or None, "platform": platform}
+    source["os"] = system.uname().release if hasattr(system, "uname") else None
+    parent = f'","parent":"{session.parent}' if session.parent else ""
+    session.tail = (
+        f'"source":{formats.dense_object(source)},"session":{{"id":"{session.id}","started":"{session.started}{parent}'
+        f'","trace_id":"{session.trace_id}","span_id":"{session.span_id}"}},"data":'
+    )
 
 
 def start_facts(session, settings):
@@ -67,15 +67,16 @@ def start_facts(session, settings):
     try:
         folder = system.getcwd()
     except OSError:  # deleted under us, or not readable
-        folder = None
+        folder = ""
+    folder, executable, prefix = all_tidy(folder, sys.executable or "", sys.prefix)
     return {
         "pid": session.pid,
         "ppid": system.getppid(),
         "program": session.program,
         "argv": command_line(sys.orig_argv or cold("embedded").command_line(), settings.argv),
-        "cwd": redact.tidy(folder),
-        "executable": redact.tidy(sys.executable),
-        "venv": redact.tidy(sys.prefix) if sys.prefix != sys.base_prefix else None,
+        "cwd": folder or None,
+        "executable": executable,
+        "venv": prefix if sys.prefix != sys.base_prefix else None,
         "python": "%d.%d.%d" % sys.version_info[:3],
         "implementation": sys.implementation.name,
         "host": system.uname().nodename if hasattr(system, "uname") else None,
@@ -85,19 +86,20 @@ def start_facts(session, settings):
     }
 
 
+def all_tidy(*texts):
+    """Return paths or names of ours as they may be recorded. To look at all of them at once is as cheap as at one."""
+    text = redact.without_home("\n".join(texts))
+    has_all = text.count("\n") == len(texts) - 1 and not redact.is_suspicious(text)
+    return text.split("\n") if has_all else [redact.tidy(text) for text in texts]
+
+
 def command_line(arguments, how):
     """Return a command line that may be recorded. Most hold no option that could be a secret's: those are done here."""
     has_code = arguments[1:2] == ["-c"]
-    first = 3 if has_code or arguments[1:2] == ["-m"] else 1
-    cleaned = []
-    if how == "scrubbed" and len(arguments) <= 20:
-        for text in arguments:
-            place = len(cleaned)
-            if place >= first and (text[:1] == "-" or "=" in text or len(text) > 1000):
-                break
-            cleaned.append("[code]" if has_code and place == 2 else redact.tidy(text))
-        else:
-            return cleaned
+    shown = [*arguments[:2], "[code]", *arguments[3:]] if has_code else arguments
+    rest = "\n".join(shown[3 if has_code or arguments[1:2] == ["-m"] else 1 :])
+    if how == "scrubbed" and len(shown) <= 20 and len(rest) < 1000 and "=" not in rest and "\n-" not in "\n" + rest:
+        return all_tidy(*shown)
     return cold("cleaning").clean_arguments(arguments, how)
 
 

@@ -79,24 +79,25 @@ def read_settings(environ, prefix):
 def monitor_values(environ):
     """Return the `MONITOR_*` variables. The environment of a CI job is large, and `os.environ` decodes every name."""
     raw = getattr(environ, "_data", None) if system.__name__ == "posix" else None  # bytes, 3.10 to 3.15
-    names, prefix = (environ, "MONITOR_") if raw is None else (raw, b"MONITOR_")
-    values = {}
-    for name in names:
-        if name[:8] == prefix:
-            name = sys.modules["os"].fsdecode(name)
-            values[name] = environ[name]
-    return values
+    if raw is None:
+        return {name: environ[name] for name in environ if name[:8] == "MONITOR_"}
+    decode = environ.decodevalue
+    return {decode(name): decode(value) for name, value in raw.items() if name[:8] == b"MONITOR_"}
 
 
 def endpoint_parts(text):
-    """Return (scheme, host, port, path); the usual form is taken apart here. Raises ValueError."""
+    """Return (scheme, host, port, path); the usual form is taken apart here. Raises ValueError.
+
+    The first `int` of a text asks libm for a logarithm, which brings 0.2 MiB of that into memory (longobject.c:
+    PyLong_FromString, 3.10 to 3.15). `float` asks nobody.
+    """
     scheme, _, rest = text.partition("://")
     authority, _, path = rest.partition("/")
     host, colon, port = authority.partition(":")
-    is_port = port.isdigit() and 0 < int(port) < 65536 if colon and len(port) < 6 else not colon
-    is_usual = scheme in ("http", "https") and is_port and path == "v1/events" and rest.isascii()
+    number = float(port) if port.isdigit() and port.isascii() and len(port) < 6 else 0 if colon else 80
+    is_usual = scheme in ("http", "https") and 0 < number < 65536 and path == "v1/events" and rest.isascii()
     if is_usual and host and host == host.lower() and host.replace(".", "").replace("-", "").isalnum():
-        return scheme, host, int(port or (80 if scheme == "http" else 443)), "/v1/events"
+        return scheme, host, int(number) if port or scheme == "http" else 443, "/v1/events"
     return cold("parsing").parse_endpoint(text)
 
 

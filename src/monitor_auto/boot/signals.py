@@ -21,7 +21,9 @@ except ImportError:  # a build without it
     faulthandler = None
 
 SIGTERM = 15  # as on every POSIX system that has the `register` of faulthandler
-PROGRAM_CALLS = tuple([(name, "faulthandling") for name in ("is_enabled", "enable", "disable", "register", "unregister")])
+PROGRAM_CALLS = tuple(
+    [(name, "faulthandling") for name in ("is_enabled", "enable", "disable", "register", "unregister")]
+)
 
 real = {}
 """faulthandler's own functions by name."""

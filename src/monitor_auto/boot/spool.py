@@ -156,17 +156,15 @@ def header(segment, inode, number):
     """Return the first line of a segment."""
     session = segment.session
     endpoint = segment.settings.endpoint.partition("?")[0]  # a query may hold a key
+    parent = f'"{session.parent}"' if session.parent else "null"
+    machine = formats.quote(one_line("/etc/machine-id"))
+    boot = formats.quote(one_line("/proc/sys/kernel/random/boot_id"))
+    more = (',"token":true' if segment.settings.token else "") + (',"ended":true' if session.is_ended else "")
     return (
-        '{"monitor_auto_segment":%d,"endpoint":%s,"session":"%s","parent":%s,"tree":"%s","number":%d,"inode":%d,'
-        '"machine":%s,"boot":%s,"pid":%d%s%s,"started":"%s"}\n'
-        % (
-            SEGMENT_FORMAT, formats.quote(endpoint), session.id, '"%s"' % session.parent if session.parent else "null",
-            session.tree, number, inode, formats.quote(one_line("/etc/machine-id")),
-            formats.quote(one_line("/proc/sys/kernel/random/boot_id")), session.pid,
-            ',"token":true' if segment.settings.token else "", ',"ended":true' if session.is_ended else "",
-            session.started,
-        )
-    ).encode()  # fmt: skip
+        f'{{"monitor_auto_segment":{SEGMENT_FORMAT},"endpoint":{formats.quote(endpoint)},"session":"{session.id}",'
+        f'"parent":{parent},"tree":"{session.tree}","number":{number},"inode":{inode},"machine":{machine},'
+        f'"boot":{boot},"pid":{session.pid}{more},"started":"{session.started}"}}\n'
+    ).encode()
 
 
 def facts_of(fd, inode=None):

@@ -152,12 +152,7 @@ def on_posix_spawn(args, kwargs, name):
         changed = cold("environments").for_mapping(path, words, environment, name == "posix_spawnp")
         if changed is not None:
             args = (path, words, changed)
-    began = monotonic()
-
-    def after_posix_spawn(pid):
-        children.started(pid, began, words, "os." + name)
-
-    return args, kwargs, after_posix_spawn
+    return args, kwargs, children.started, monotonic(), words, "os." + name
 
 
 def on_system(args, kwargs, name):
@@ -173,7 +168,7 @@ def on_system(args, kwargs, name):
 
     def after_system(status):
         if number is not None:
-            children.exited(None, *cold("unwaited").facts_of_status(status), (number, began))
+            children.exited(None, cold("unwaited").facts_of_status(status), (number, began))
 
     return args, kwargs, after_system
 

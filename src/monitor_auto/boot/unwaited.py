@@ -12,10 +12,10 @@ def on_wait(result):
     """Record the exit that os.wait and its kin have returned: (pid, status) and perhaps what the child has used."""
     pid, status = result[:2]
     if pid and (system.WIFEXITED(status) or system.WIFSIGNALED(status)):  # else it was stopped or continued
-        facts, flags = facts_of_status(status)
+        facts = facts_of_status(status)
         if len(result) > 2:
             facts.update(facts_of_usage(result[2]))
-        children.exited(pid, facts, flags)
+        children.exited(pid, facts)
 
 
 on_wait3 = on_wait4 = on_wait
@@ -28,7 +28,7 @@ def on_waitid(result):
         and result.si_pid
         and result.si_code in (system.CLD_EXITED, system.CLD_KILLED, system.CLD_DUMPED)
     ):
-        children.exited(result.si_pid, *facts_of_code(result.si_code, result.si_status))
+        children.exited(result.si_pid, facts_of_code(result.si_code, result.si_status))
 
 
 def on_end():
@@ -47,22 +47,21 @@ def look(pid, child):
         tell(pid)
     if len(children.known) > 4096:
         for other in list(children.known):
-            if peek(other)[1] != RUNNING:
+            if peek(other) != RUNNING:
                 tell(other)
     children.known[pid] = child
     seen = children.early.pop(pid, None)
     if seen is not None and seen[0] >= child[1]:
-        children.exited(pid, *seen[1:])
+        children.exited(pid, seen[1])
 
 
-RUNNING = ',"running":true'
+RUNNING = {"running": True}
 
 
 def tell(pid, is_final=True):
     """Record the exit of a child, or that it still runs, where the program has not waited."""
     child = children.known.pop(pid) if is_final else children.known[pid]
-    facts, flags = peek(pid)
-    children.exited(pid, facts, flags + ',"waited":false', child)
+    children.exited(pid, {**peek(pid), "waited": False}, child)
 
 
 def peek(pid):
@@ -70,27 +69,22 @@ def peek(pid):
     try:
         result = patches.real_of(system.waitid)(system.P_PID, pid, system.WEXITED | system.WNOHANG | system.WNOWAIT)
     except (OSError, AttributeError):  # another's by now; no waitid on this platform
-        return {}, ""
-    return ({}, RUNNING) if result is None else facts_of_code(result.si_code, result.si_status)
+        return {}
+    return RUNNING if result is None else facts_of_code(result.si_code, result.si_status)
 
 
 def facts_of_status(status):
-    """Return (facts, flags) of how a child has ended, of what os.wait says."""
+    """Return how a child has ended, of what os.wait says."""
     if system.WIFEXITED(status):
-        return {"exit_code": system.WEXITSTATUS(status)}, ""
-    return {"signal": signal_name(system.WTERMSIG(status))}, core_flag(system.WCOREDUMP(status))
+        return {"exit_code": system.WEXITSTATUS(status)}
+    return {"signal": signal_name(system.WTERMSIG(status)), "core_dumped": system.WCOREDUMP(status)}
 
 
 def facts_of_code(code, status):
     """Return the same of what os.waitid says."""
     if code == system.CLD_EXITED:
-        return {"exit_code": status}, ""
-    return {"signal": signal_name(status)}, core_flag(code == system.CLD_DUMPED)
-
-
-def core_flag(is_dumped):
-    """Return whether there is a core dump, as JSON."""
-    return ',"core_dumped":true' if is_dumped else ',"core_dumped":false'
+        return {"exit_code": status}
+    return {"signal": signal_name(status), "core_dumped": code == system.CLD_DUMPED}
 
 
 def facts_of_usage(usage):

@@ -53,8 +53,13 @@ def is_away(directory: str, settings: "Any", probe_seconds: float) -> bool:
 
 
 def fingerprint(settings: "Any") -> str:
-    """Return what stands for the part of the configuration that is not in the file's name: the token."""
-    return str(endpoint_key(settings.token or ""))
+    """Return what stands for the part of the configuration that is not in the file's name: the token. A hash of its
+    bytes (FNV-1a, 64 bit): the key of an endpoint would show a short token as it is.
+    """
+    value = 0xCBF29CE484222325
+    for byte in (settings.token or "").encode("utf-8", "replace"):
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{value:016x}"
 
 
 def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
