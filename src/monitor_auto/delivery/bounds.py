@@ -16,34 +16,28 @@ from monitor_auto.boot import guard, handover, notes, recorder
 from monitor_auto.boot.formats import quote
 from monitor_auto.boot.spool import one_line
 
-from . import account, claims, rewrite
+from . import account, claims, merging, rewrite
 from .claims import Claim, field
 from .lines import OutOfTime
+from .listing import Listing
+from .merging import UNIT_SECONDS
 from .rewrite import KINDS
-from .segments import WRITE, Segment, Unreadable, remove, session_id, split_name, tree_of
+from .segments import WRITE, Segment, Unreadable, remove
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     Work = Callable[[Segment, "Claim | None"], None]
 
 MAX_SEGMENTS = 5000
-MERGED_BYTES = 1 << 20
-"""Sessions smaller than this are merged, up to this size."""
-MERGED_SESSIONS = 32
-"""As many are claimed at a time: each claim is a descriptor, of which the program may have few."""
 MAX_READ_BYTES = 64 << 20
 """A segment larger than this is no normal one; reading it takes longer than a program can be held up."""
 MAX_LEDGER_BYTES = 1 << 20
-MAX_ENTRIES = 200_000
-"""A folder with more files than this is nothing that we made."""
-LEFT_OVER_SECONDS = {"sent": 60.0, "tmp": 3600.0, "away": 86400.0}
 LIMIT_SECONDS = 0.25
 LEAST_STEPS = 32
 """Sessions that are dealt with on the slowest machine, too, so that every run gets on."""
-UNIT_SECONDS = 5.0
 _running: dict[int, object] = {}
 
 
@@ -79,23 +73,22 @@ def take_lock(path: str) -> int:
     return descriptor
 
 
-class Keeper:
+class Keeper(Listing):
     """One run: what the listing shows, and what is done about it until `deadline`."""
 
     def __init__(self, settings: "Any", directory: str, own_base: str, deadline: float) -> None:
-        self.settings, self.directory, self.own_base, self.deadline = settings, directory, own_base, deadline
-        self.now = time.time()
-        self.sessions: dict[str, dict[int, os.stat_result]] = {}
+        super().__init__(directory)
+        self.settings, self.own_base, self.deadline = settings, own_base, deadline
         self.kinds: dict[str, set[str]] = {}
-        self.delivered_parts: set[str] = set()
-        self.aside: list[tuple[float, int, str]] = []
-        self.bytes = self.steps = 0
+        self.steps = 0
         self.dropped: dict[tuple[str, str], int] = {}
 
     def run(self) -> None:
         """Do one thing after the other."""
         try:
             self.look()
+            for base in self.lonely:
+                self.remove_lonely(base)
             self.drop_old()
             self.limit_bytes()
             self.limit_files()
@@ -105,45 +98,6 @@ class Keeper:
         finally:
             for (reason, kind), count in self.dropped.items():
                 notes.ledger("dropped", reason=reason, type=kind, count=count)
-
-    def look(self) -> None:
-        """List the folder, and remove what deaths have left behind."""
-        lonely = []
-        for name, facts in entries(self.directory):
-            base, number = split_name(name)
-            if number >= 0:
-                self.sessions.setdefault(base, {})[number] = facts
-            elif base:
-                lonely.append(base)
-            elif self.is_foreign(name) or self.is_left_over(name, facts):
-                continue
-            self.bytes += facts.st_size
-        for name, facts in entries(self.directory + "/aside"):
-            self.aside.append((facts.st_mtime, facts.st_size, name))
-            self.bytes += facts.st_size
-        self.aside.sort()
-        for base in lonely:
-            if base not in self.sessions:
-                self.remove_lonely(base)
-
-    def is_foreign(self, name: str) -> bool:
-        """Return whether a file is none of ours: it is not counted and not touched."""
-        first = name.partition(".")[0]
-        return len(first) != 16 or name.rpartition(".")[2] not in LEFT_OVER_SECONDS
-
-    def is_left_over(self, name: str, facts: os.stat_result) -> bool:
-        """Remove a position without its segment, half of a file, an old breaker; return whether it was one."""
-        stem, _, ending = name.rpartition(".")
-        if ending == "sent":
-            self.delivered_parts.add(stem.rpartition(".")[0])
-        is_old = facts.st_mtime < self.now - LEFT_OVER_SECONDS[ending]
-        if not is_old or (ending == "sent" and os.path.lexists(f"{self.directory}/{stem}.jsonl")):
-            return False
-        try:
-            remove(f"{self.directory}/{name}")
-        except OSError:  # somebody's folder of such a name
-            return False
-        return True
 
     def remove_lonely(self, base: str) -> None:
         """Remove the lock of a session that has no segment, if it is dead and not just starting."""
@@ -258,46 +212,10 @@ class Keeper:
         while excess > 0 and len(self.aside) > MAX_SEGMENTS // 8:
             self.drop_aside("files")
             excess -= 1
-        for group in self.groups():
+        for group in merging.groups(self.sessions, self.own_base):
             if excess > 0:
-                excess -= self.merge(group)
+                excess -= merging.merge(self.directory, self.sessions, group, self.settings)
                 self.step(len(group))
-
-    def groups(self) -> "Iterator[list[str]]":
-        """Yield sessions to merge: of one endpoint, those of a tree together, the oldest tree first."""
-        sizes = {base: sum(facts.st_size for facts in numbers.values()) for base, numbers in self.sessions.items()}
-        first: dict[str, str] = {}
-        for base in sorted(sizes, key=session_id):
-            first.setdefault(tree_of(base), session_id(base))
-        group: list[str] = []
-        size = 0
-        for base in sorted(sizes, key=lambda base: (base[:16], first[tree_of(base)], session_id(base))):
-            if sizes[base] > MERGED_BYTES or base == self.own_base:
-                continue
-            is_full = size + sizes[base] > MERGED_BYTES or len(group) == MERGED_SESSIONS
-            if group and (is_full or base[:16] != group[0][:16]):
-                yield group
-                group, size = [], 0
-            group.append(base)
-            size += sizes[base]
-        yield group
-
-    def merge(self, group: list[str]) -> int:
-        """Merge what of a group is dead; return how many segments are fewer."""
-        found = [claim for base in group if (claim := claims.claim(self.directory, base)) is not None]
-        numbers = {claim.base: claim.all_numbers(sorted(self.sessions[claim.base])) for claim in found}
-        with_token = [claim for claim in found if rewrite.had_token(claim, numbers[claim.base])]
-        fewer = 0
-        try:
-            for part in (with_token, [claim for claim in found if claim not in with_token]):
-                if sum(len(numbers[claim.base]) for claim in part) > 1:
-                    fewer += rewrite.merge(part, numbers, self.settings, time.monotonic() + UNIT_SECONDS) - 1
-        except (OSError, Unreadable) as error:
-            notes.debug(f"segments were not merged: {error}")
-        finally:
-            for claim in found:
-                guard.call("release", claim.release)
-        return fewer
 
     def with_session(self, base: str, work: "Work", is_kept: bool = False) -> None:
         """Call `work(segment, claim)` for the segments of a dead session, and without a claim for those that the own
@@ -350,10 +268,6 @@ class Keeper:
                 self.kinds[base] |= rewrite.kinds_in(Segment(self.directory, base, number))
         return self.kinds[base]
 
-    def age(self, base: str) -> float:
-        """Return when the oldest segment of a session was last written."""
-        return min(facts.st_mtime for facts in self.sessions[base].values())
-
     def count(self, reason: str, dropped: dict[str, int]) -> None:
         """Remember what was dropped for the ledger."""
         for kind, count in dropped.items():
@@ -365,15 +279,3 @@ class Keeper:
         late = time.monotonic() - self.deadline
         if late > 0 and (self.steps >= LEAST_STEPS or late > LIMIT_SECONDS):
             raise OutOfTime
-
-
-def entries(path: str) -> "Iterator[tuple[str, os.stat_result]]":
-    """Yield the names in a folder with their `lstat`; nothing for a link in its place."""
-    if os.path.islink(path) or not os.path.isdir(path):
-        return
-    with os.scandir(path) as found:
-        for _, entry in zip(range(MAX_ENTRIES), found, strict=False):
-            try:
-                yield entry.name, entry.stat(follow_symlinks=False)
-            except OSError:  # delivered by somebody meanwhile
-                continue
