@@ -262,7 +262,11 @@ def test_libraries_follow_the_settings(children: Children) -> None:
     hooks = facts(children, "status", env={"MONITOR_SKIP": "HTTPX"})["hooks"]
     assert [name for name, on in hooks.items() if not on] == ["httpx", "warnings"]
     shown = command(children, "status", env={"MONITOR_SKIP": "httpx"}).stdout
-    assert b"httpx (off)" in b" ".join(shown.split())
+    page = " ".join(shown.decode().split())
+    libraries = page.partition(" libraries ")[2].split(", ")
+    assert "httpx (off)" in libraries
+    assert {"aiohttp", "django", "pytest", "warnings (off)"} < set(libraries)
+    assert len(libraries) == len(set(libraries))
 
 
 @pytest.mark.parametrize("words", [("status",), ("doctor",), ("purge", "--yes"), ("flush",), ("disable", "--help")])

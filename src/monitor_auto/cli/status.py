@@ -106,10 +106,21 @@ def page(status: Status) -> list[str]:
     lines += _waiting(status.backlog)
     lines += [row("events", account_text(account)) for account in status.accounts if account.produced]
     lines += _troubles(status.troubles)
-    hooks = ", ".join(name.partition(".")[0] + ("" if on else " (off)") for name, on in status.hooks.items())
-    lines.append(row("libraries", hooks or "none"))
+    lines.append(row("libraries", libraries_text(status.hooks)))
     lines += [row("hooked", hooked_text(name, facts)) for name, facts in status.hooked.items()]
     return lines
+
+
+def libraries_text(hooks: dict[str, bool]) -> str:
+    """Return each library once whose use is recorded, or would be; what shows how programs end is no library."""
+    libraries: dict[str, bool] = {}
+    for module, is_on in hooks.items():
+        if module not in targets.STDLIB:
+            name = module.partition(".")[0].lstrip("_")
+            libraries[name] = libraries.get(name, False) or is_on
+    return (
+        ", ".join(name + ("" if libraries[name] else " (off)") for name in sorted(libraries, key=str.lower)) or "none"
+    )
 
 
 def hooked_text(name: str, facts: dict[str, Any]) -> str:
