@@ -128,7 +128,7 @@ def test_command_that_cannot_be_started_has_a_shells_status(children: Children) 
     ):
         done = children.run([*RUN, command])
         assert (done.status, done.stdout) == (status, b""), command
-        assert text in done.stderr
+        assert text in b" ".join(done.stderr.split())  # broken where a path is long
     assert not done.named("process.start")
     plain.chmod(0o755)
     assert children.run([*RUN, str(plain), "x"]).stdout == b"text\n", "a script without a first line is run by sh"

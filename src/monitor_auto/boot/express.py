@@ -196,11 +196,10 @@ def is_header(line):
 
 def forget(segment, inode, lines):
     """Write down that all was sent, then delete the session's files, the lock last."""
-    base = f"{segment.directory}/{segment.base}"
     account = f"{segment.directory}/{segment.key}.account"
     line = f"{recorder.session.id}.0.{inode} last={max(map(sequence_of, lines))} sent={len(lines)}\n".encode()
     is_noted = add_to_account(account, line)
-    remove(base + ".0.jsonl")
+    retire(segment.directory, segment.base, 0)
     if not is_noted:  # a full disk: now there is room
         add_to_account(account, line)
     remove_lock(segment, 1)
@@ -222,6 +221,15 @@ def remove_lock(segment, following):
         segment.busy.release()
     if segment.queue:
         guard.call("lock", cold("repairs").check, segment)
+
+
+def retire(directory, base, number):
+    """Delete a segment that was delivered, or leave it to the `monitor-auto run` that is going to show it."""
+    name = f"{base}.{number}.jsonl"
+    try:
+        os.rename(f"{directory}/{name}", f"{directory}/runs/{base[17:29]}/{name}")
+    except OSError:  # there is no such run, as nearly always
+        remove(f"{directory}/{name}")
 
 
 def remove(path: str) -> None:

@@ -30,9 +30,9 @@ was killed or vanished.
                                           from `monitor-auto collect`
   monitor-auto report --html run.html --trace run.json
 
-Without --from it reads the spool: runs of `monitor-auto run` without an
-endpoint, programs with the endpoint local:, and whatever no collector has
-taken yet. What was delivered is at the collector.
+Without --from it reads the spool: runs of `monitor-auto run`, programs with
+the endpoint local:, and whatever no collector has taken yet. What else was
+delivered is at the collector.
 
 Exit codes: 0 shown, 1 there is no such run or a file cannot be written,
 2 wrong call.

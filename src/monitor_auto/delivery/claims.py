@@ -125,7 +125,7 @@ class Claim:
         try:
             if self.is_settled():
                 for segment in self.segments:
-                    segment.delete()
+                    segment.delete(is_sent=True)
                 remove(self.live_path)
         finally:
             if self.descriptor >= 0:

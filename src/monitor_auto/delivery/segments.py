@@ -217,7 +217,7 @@ class Segment:
         if self.keep:
             self.note_position(self.end)
         else:
-            self.delete()
+            self.delete(is_sent=True)
 
     def note_position(self, end: int) -> None:
         """Write down what was delivered. On a full disk it stays unwritten: delivering on is what makes room there."""
@@ -230,13 +230,18 @@ class Segment:
         except OSError as error:
             notes.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
 
-    def delete(self) -> None:
-        """Delete the segment, then its position: in this order a death in between repeats nothing."""
+    def delete(self, is_sent: bool = False) -> None:
+        """Delete the segment, then its position: in this order a death in between repeats nothing. One that was sent
+        goes to the `monitor-auto run` that is going to show it.
+        """
         name = self.account_name()
         self.tally.counts.update(self.sources)
         path, line = account_path(self.directory, self.base[:16]), self.tally.line(name)
         is_noted = not self.inode or add_to_account(path, line)
-        remove(self.path)
+        if is_sent:
+            express.retire(self.directory, self.base, self.number)
+        else:
+            remove(self.path)
         remove(self.position_path)
         if not is_noted:  # a full disk: now there is room
             add_to_account(path, line)

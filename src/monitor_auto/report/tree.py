@@ -7,7 +7,7 @@ descendants. Every session is in one run, once, and every child process of a ses
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import facts
@@ -37,8 +37,16 @@ def part(runs: list[Run], session: str) -> Run | None:
             return run
         for process in run.processes:
             if process.session == session:
-                return build(event for _, below in process.walk() for event in below.events)[0]
+                return build(own_events(process))[0]
     return None
+
+
+def own_events(top: Process) -> Iterator[dict[str, Any]]:
+    """Yield the events of a process and those below it; not what `without_runner` has added from above."""
+    for _, process in top.walk():
+        for event in process.events:
+            if event["session"]["id"] == process.session:
+                yield event
 
 
 def without_runner(run: Run) -> Run:

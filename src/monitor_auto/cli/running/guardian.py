@@ -10,8 +10,8 @@ Forked before the session begins, so it is none, and the command's only parent. 
 - When the command is gone, and something that it has started still holds its output, it stays to pass that on.
 
 It says, a JSON object a line: {"started": pid}, {"failed": errno}, {"stopped": signal}, {"signal": number}, {"exited":
-status} (negative: a signal), {"asked": n}. It is told: {"env": {…}}, {"kill": number}, {"carry": […]}, {"bye": true},
-and {"ask": n}, which it answers when it has told every signal that it got.
+status} (negative: a signal), {"asked": n}. It is told: {"env": {…}, "leftover": […]}, {"kill": number}, {"carry": […]},
+{"bye": true}, and {"ask": n}, which it answers when it has told every signal that it got.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class Guardian:
         self.pid = 0
         self.run = os.getppid()
         self.is_over = False
+        self.leftover: list[str] = []
         self.wake_until = 0.0
 
     def work(self) -> None:
@@ -163,6 +164,7 @@ class Guardian:
             return
         for word in words:
             if "env" in word:
+                self.leftover = word.get("leftover", [])
                 self._start(word["env"])
             elif "ask" in word:
                 self._on_signals()
@@ -184,6 +186,11 @@ class Guardian:
                 if termios.tcgetattr(plan.user_terminal) == plan.raw:  # else a shell has put it right already
                     termios.tcsetattr(plan.user_terminal, termios.TCSANOW, plan.calm)
             except termios.error:  # the terminal is gone
+                pass
+        if self.leftover:  # nobody looks after what is kept for a report any more
+            try:
+                os.rename(*self.leftover)
+            except OSError:  # it was not begun
                 pass
         self._kill(signal.SIGKILL)
 
