@@ -138,10 +138,10 @@ def test_what_the_fast_path_writes_is_what_the_careful_one_would(data: dict[str,
     )
     text = "".join(encoder(data, 0))
     try:
-        suspicious = recording.is_suspicious_json(text, text.encode(), len(data))
+        kinds = text.encode().translate(redact.KINDS)
     except UnicodeEncodeError:
         return
-    if not suspicious:
+    if kinds.count(b"@") == len(data) and not redact.needs_look(text, kinds):
         assert json.loads(text) == json.loads(encode.encode(data))
 
 

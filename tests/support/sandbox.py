@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -76,14 +77,14 @@ class Sandboxes:
 
     def get(self, python: str | tuple[str, ...] = sys.executable, *requirements: str) -> Sandbox:
         """Return the environment of an interpreter with the wheel and `requirements`, made at the first call."""
-        words = (python,) if isinstance(python, str) else python
+        words = words_of(python)
         name = hashlib.sha256(repr((words, requirements)).encode()).hexdigest()[:12]
         folder, wheel = self._folder / name, str(self.wheel)
         self._once(name, lambda: self._fill(folder, words).pip("install", "--quiet", wheel, *requirements))
         return Sandbox(folder, words[:-1])
 
     def _fill(self, folder: Path, python: str | tuple[str, ...]) -> Sandbox:
-        words = (python,) if isinstance(python, str) else python
+        words = words_of(python)
         call([*words, "-m", "venv", str(folder)])
         # Some tests start children as another user, who has to reach the interpreter.
         folder.chmod(0o755)
@@ -117,9 +118,17 @@ def call(words: list[str], env: dict[str, str] | None = None, cwd: Path | None =
     return done.stdout
 
 
+def words_of(python: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words of a command that starts an interpreter: its path, perhaps behind a wrapper."""
+    return tuple(shlex.split(python)) if isinstance(python, str) else python
+
+
 @cache
 def other_pythons() -> dict[str, str]:
-    """Find the machine's other supported interpreters: version -> path, e.g. {"3.12": "/usr/bin/python3.12"}."""
+    """Find the machine's other supported interpreters: version -> command, e.g. {"3.12": "/usr/bin/python3.12"}.
+
+    TEST_PYTHON_3_14 and the like name one that is somewhere else, also as a command of several words.
+    """
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"
     found: dict[str, str] = {}
     for path in _candidates():
@@ -130,10 +139,13 @@ def other_pythons() -> dict[str, str]:
 
 
 def _candidates() -> list[str]:
-    """List pyenv's interpreters, newest patch first, then those on the PATH: pyenv's shims there may not work."""
+    """List interpreters that somebody has named, then pyenv's, newest patch first, then those on the PATH: pyenv's
+    shims there may not work.
+    """
     pyenv = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python"), key=_patch, reverse=True)
     on_path = [shutil.which(f"python{version}") for version in SUPPORTED]
-    return [*map(str, pyenv), *filter(None, on_path)]
+    named = [os.environ.get("TEST_PYTHON_" + version.replace(".", "_")) for version in SUPPORTED]
+    return [*filter(None, named), *map(str, pyenv), *filter(None, on_path)]
 
 
 def _patch(path: Path) -> list[int]:
@@ -143,6 +155,6 @@ def _patch(path: Path) -> list[int]:
 def _version(python: str) -> str:
     """Return the minor version of a CPython that can make environments; empty for anything else."""
     code = "import sys, venv, ensurepip; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*words_of(python), "-c", code], capture_output=True, text=True, timeout=60)
     name, _, version = done.stdout.strip().partition(" ")
     return version if done.returncode == 0 and name == "cpython" else ""

@@ -71,8 +71,8 @@ def write(kind, name, text):
         call, wake = wake, None
         call()
     now = _time()
-    second = int(now)
     clock = _clock
+    since = now - clock[0]
     try:
         number = next(sequence)
     except StopIteration:  # left at once: what a signal handler of the program raises must not have it as its context
@@ -81,10 +81,11 @@ def write(kind, name, text):
         number = cold("limits").next_number(kind, name)
         if number is None:
             return None
-    if clock[0] != second or number & CHECK_EVENTS == CHECK_EVENTS:
-        clock = tick(second)
+    if not 0 <= since < 1 or number & CHECK_EVENTS == CHECK_EVENTS:
+        clock = tick(int(now))
+        since = now - clock[0]
     event_id = f"{_id_prefix}{number}"
-    milliseconds = 1000 + int((now - second) * 1000)  # a format of 03d takes four times as long
+    milliseconds = int(since * 1000 + 1000)  # a format of 03d takes four times as long
     line = (
         f'{kind}{name}","timestamp":"{clock[1]}{str(milliseconds)[1:]}{clock[2]}"'
         f',"event_id":"{event_id}",{session.tail}{text}}}\n'

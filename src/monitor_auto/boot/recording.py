@@ -26,7 +26,7 @@ def make_record():
     encode_flat = make_flat_encoder()
     is_plain = PLAIN.issuperset
     is_safe = safe_keys.issuperset
-    is_suspicious = is_suspicious_json
+    needs_look, kinds_of = redact.needs_look, redact.KINDS
 
     def record(kind, name, data):
         if recorder.session is None:
@@ -41,7 +41,9 @@ def make_record():
                     and is_plain(map(type, data.values()))
                 ):
                     text = "".join(encode_flat(data, 0))
-                    if len(text) < MAX_FAST_CHARS and not is_suspicious(text, text.encode(), len(data)):
+                    # The colons and quotes of a flat object are its own: a quote inside a string has a backslash.
+                    kinds = text.encode().translate(kinds_of)
+                    if kinds.count(b"@") == len(data) and not needs_look(text, kinds) and len(text) < MAX_FAST_CHARS:
                         return write(kind, name, text)
             except Exception as error:  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
                 encode.let_through(error)
@@ -53,15 +55,6 @@ def make_record():
     if recorder.settings.sample or "sampling" in cold.__globals__:
         return cold("sampling").install(record)
     return record
-
-
-def is_suspicious_json(text, data, colons):
-    """True when a flat JSON object with that many keys, as text and as bytes, might hold something to remove.
-
-    Its colons and quotes are its own: a quote inside a string has a backslash.
-    """
-    kinds = data.translate(redact.KINDS)
-    return kinds.count(b"@") != colons or redact.needs_look(text, kinds)
 
 
 def careful(given_name, data):
