@@ -152,3 +152,28 @@ def test_exec_of_something_else_delivers_with_a_later_process(children: Children
     children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
     assert collector.names() == ["session.start", "session.end"]
     assert collector.unique()[-1]["data"]["reason"] == "exec"
+
+
+def test_child_that_is_told_before_an_exec_that_fails_is_told_again_when_it_ends(children: Children) -> None:
+    """Two exits of one child are a riddle, unless the second says that it takes the place of the first."""
+    source = """
+    import os, subprocess
+    with open("script", "w") as script:
+        os.fchmod(script.fileno(), 0o755)
+        script.write("no interpreter is named here")
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        os.execv("./script", ["./script"])
+    except OSError as error:
+        print(error.errno)
+    child.communicate()
+    print(subprocess.run(["true"]).returncode)
+    """
+    done = children.twin(source)
+    assert done.status == 0
+    seen = [
+        (row["child"], row.get("waited"), row.get("again")) for row in (e["data"] for e in done.named("process.exit"))
+    ]
+    assert seen == [(1, False, None), (1, None, True), (2, None, None)]
+    assert ends(done.events) == [("exec", None), ("return", 0)]
+    assert len(done.named("session.resume")) == 1

@@ -17,6 +17,7 @@ Guarantees:
   warning names the frame that called.
 - We look and never reap: what the program waits for it gets.
 - An exit is recorded when the program learns of it; at the end of the session, with `waited` false, where it never did.
+  Where that end was taken back (an exec that failed) there may be a second one, which says `again`.
 - A child that another thread, or a handler of SIGCHLD, has waited for before its start could be recorded is told, too.
 """
 
@@ -28,7 +29,8 @@ from . import cold, guard, patches, recorder, session
 monotonic = time.monotonic  # the program may replace that of the module
 
 known = {}
-"""pid -> (number, when it was started on the monotonic clock) of children that nobody has waited for."""
+"""pid -> (number, when it was started on the monotonic clock) of children that nobody has waited for. A third member
+stands for an exit that was told already."""
 early = {}
 """pid -> (when, facts, flags) of children that were waited for before they were known."""
 expected = []
@@ -134,6 +136,8 @@ def exited(pid, facts, child=None):
     now = monotonic()
     if child is not None:
         duration_ms = round((now - child[1]) * 1000, 3)
+        if len(child) > 2:  # it was told that nobody has waited, before an exec that has failed
+            facts = {**facts, "again": True}
         write("process.exit", {"child": child[0], "pid": pid, "duration_ms": duration_ms, **facts})
     elif len(early) < 64 or not early.clear():
         early[pid] = (now, facts)

@@ -33,12 +33,13 @@ def on_waitid(result):
 
 def on_end():
     """The session ends: tell of those that nobody has waited for. Should it go on after all (an exec that fails), they
-    are waited for as if nothing had been told.
+    are waited for, and what is told then says that it is told again.
     """
     if children.expected:
         cold("starting").settle()
-    for pid in list(children.known):
+    for pid, child in list(children.known.items()):
         tell(pid, False)
+        children.known[pid] = (*child[:2], "told")
 
 
 def look(pid, child):
