@@ -6,7 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 
 PRUNE_EVENTS = 2_000
-"""Deleted in one step: about 20 ms, in which nobody is answered."""
+PRUNE_BYTES = 4 << 20
+"""Deleted in one step, whichever comes first: about 20 ms, in which nobody is answered."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +20,32 @@ class Retention:
 
 def last_to_go(connection: sqlite3.Connection, retention: Retention, now_ms: float) -> int:
     """Return the `seq` up to which events are to be deleted in this step; 0 for none."""
-    oldest = connection.execute("SELECT min(seq) FROM events").fetchone()[0]
-    if oldest is None:
-        return 0
-    upto = int(oldest) + PRUNE_EVENTS - 1
-    if retention.size_bytes and size_in_use(connection) > retention.size_bytes:
-        return upto
-    if not retention.seconds:
-        return 0
-    limit = now_ms - retention.seconds * 1000
-    young = connection.execute(
-        "SELECT min(seq) FROM (SELECT seq, received_ms FROM events ORDER BY seq LIMIT ?) WHERE received_ms >= ?",
-        (PRUNE_EVENTS, limit),
-    ).fetchone()[0]
-    return upto if young is None else int(young) - 1 if young > oldest else 0
+    surplus = size_in_use(connection) - retention.size_bytes
+    if retention.size_bytes and surplus > 0:
+        return last_of_surplus(connection, surplus)
+    return last_of_age(connection, now_ms - retention.seconds * 1000) if retention.seconds else 0
+
+
+def last_of_surplus(connection: sqlite3.Connection, surplus: int) -> int:
+    """Return the last of the oldest events that make up so many bytes, or one step."""
+    last = size = 0
+    for seq, length in connection.execute("SELECT seq, length(body) FROM events ORDER BY seq LIMIT ?", (PRUNE_EVENTS,)):
+        last, size = seq, size + length
+        if size >= min(surplus, PRUNE_BYTES):
+            break
+    return int(last)
+
+
+def last_of_age(connection: sqlite3.Connection, limit_ms: float) -> int:
+    """Return the last of the oldest events that were received before a time, at most one step."""
+    last = size = 0
+    for seq, received_ms, length in connection.execute(
+        "SELECT seq, received_ms, length(body) FROM events ORDER BY seq LIMIT ?", (PRUNE_EVENTS,)
+    ):
+        if received_ms >= limit_ms or size >= PRUNE_BYTES:
+            break
+        last, size = seq, size + length
+    return int(last)
 
 
 def size_in_use(connection: sqlite3.Connection) -> int:

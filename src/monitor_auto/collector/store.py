@@ -27,6 +27,7 @@ from .pruning import Retention, delete_until, last_to_go
 from .rows import Row
 
 MAX_WAITING_EVENTS = 100_000
+MAX_WAITING_BYTES = 64 << 20
 MAX_COMMIT_EVENTS = 20_000
 PRUNE_SECONDS = 5.0
 """How often age and size are looked at."""
@@ -89,7 +90,7 @@ class Store:
         self._retention = retention
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[tuple[list[Row], Future[int]] | None] = queue.SimpleQueue()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._next_prune = time.monotonic() + PRUNE_SECONDS
         self._connection = schema.connect(path)
@@ -99,10 +100,13 @@ class Store:
     def submit(self, rows: list[Row]) -> Future[int]:
         """Hand over events. The future gives how many were new, once they are committed. Raises Busy."""
         future: Future[int] = Future()
+        size = size_of(rows)
         with self._lock:
-            if self._waiting and self._waiting + len(rows) > MAX_WAITING_EVENTS:
+            is_much = self._waiting + len(rows) > MAX_WAITING_EVENTS or self._waiting_bytes + size > MAX_WAITING_BYTES
+            if self._waiting and is_much:
                 raise Busy
             self._waiting += len(rows)
+            self._waiting_bytes += size
         self._queue.put((rows, future))
         return future
 
@@ -158,6 +162,7 @@ class Store:
         finally:
             with self._lock:
                 self._waiting -= len(rows)
+                self._waiting_bytes -= size_of(rows)
 
     def _write(self, rows: list[Row]) -> Committed:
         connection = self._connection
@@ -189,6 +194,11 @@ class Store:
             self._connection.execute(f"PRAGMA incremental_vacuum({RECENT_DELETIONS_PAGES})").fetchall()
         except sqlite3.Error:
             self.counters.failures += 1
+
+
+def size_of(rows: list[Row]) -> int:
+    """Return the bytes of events."""
+    return sum([len(row.body) for row in rows])
 
 
 def insert(connection: sqlite3.Connection, rows: list[Row]) -> list[tuple[int, Row]]:
