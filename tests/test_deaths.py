@@ -328,3 +328,72 @@ def test_somebody_else_finds_the_child_while_the_parent_lives(children: Children
     assert lost["signal"] == "SIGKILL"
     assert parent.finish(b"").status == 0
     assert collector.names().count("session.lost") == 1
+
+
+TOLD_LATE = """
+    import os, signal, sys, time
+    from monitor_auto import Monitor
+    def until(path, seconds=300):
+        end = time.monotonic() + seconds
+        while not os.path.exists(path):
+            if time.monotonic() > end:
+                sys.exit("never came: " + path)
+            time.sleep(0.02)
+    def child(number):
+        pid = os.fork()
+        if pid:
+            return pid
+        time.sleep(1.1)
+        while not os.path.exists("stop"):
+            Monitor.event("child.step", {"number": number})
+            time.sleep(0.1)
+        os._exit(0)
+    pids = [child(number) for number in range(3)]
+    until("begin")
+    os.kill(pids[0], signal.SIGKILL)
+    open("killed", "w").close()
+    until("wait")
+    os.waitpid(pids[0], 0)
+    until("stop")
+    for pid in pids[1:]:
+        os.waitpid(pid, 0)
+"""
+
+
+def test_nobody_tells_a_death_before_the_parent_has_waited(children: Children, collector: Collector) -> None:
+    """Siblings that deliver, and programs that end beside them, find a killed worker at once, but not its signal."""
+    folder = children.folder / "cwd"
+    env = {"MONITOR_FLUSH_INTERVAL": "0.3"}
+    child = children.start(TOLD_LATE, endpoint=collector.url, env=env)
+    collector.wait_for(10, 120)
+    (folder / "begin").touch()
+    until_exists(folder / "killed")
+    for _ in range(3):  # other trees, whose ends look for what the dead have left
+        children.run("pass", endpoint=collector.url, env={"MONITOR_FLUSH_INTERVAL": "0"})
+    seen = len(collector.requests)
+    collector.wait_for_request(seen + 8, 120)  # its siblings go on delivering
+    assert "session.lost" not in collector.names()
+    (folder / "wait").touch()
+    lost = wait_for_name(collector, "session.lost")
+    assert lost["data"]["signal"] == "SIGKILL"
+    (folder / "stop").touch()
+    assert child.finish(timeout=120).status == 0
+
+
+def until_exists(path: Path) -> None:
+    """Wait for a file."""
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < end, path
+        time.sleep(0.02)
+
+
+def wait_for_name(collector: Collector, name: str) -> dict[str, Any]:
+    """Wait until an event of a name has arrived, and return it."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = [item for item in collector.unique() if item["name"] == name]
+        if found:
+            return found[0]
+        collector.wait_for_request(len(collector.requests) + 1, 120)
+    raise AssertionError(f"no {name} among {collector.names()}")

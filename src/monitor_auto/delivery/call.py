@@ -112,8 +112,14 @@ class Call:
         claim = claims.claim(str(self.directory), base, not numbers)
         if claim is not None:
             self.claims.append(claim)
-            if self.is_normal(claim, numbers):
+            if self.is_normal(claim, numbers) and not self.is_left_to_others(base, numbers):
                 yield from claim.lines(self.settings, numbers, self.deadline)
+
+    def is_left_to_others(self, base: str, numbers: list[int]) -> bool:
+        """Return whether somebody else can say more of the death of a session."""
+        from . import deaths
+
+        return deaths.is_anothers([Segment(str(self.directory), base, number) for number in numbers], self.base)
 
     def is_normal(self, claim: "Claim", numbers: list[int]) -> bool:
         """Return whether segments have a size that an exit can afford to read."""

@@ -10,7 +10,7 @@ import time
 
 from monitor_auto.boot.spool import one_line
 
-from . import strict
+from . import claims, strict
 from .lines import read_lines
 from .segments import PROCESS_EXIT, Segment, Unreadable, open_own, read_header, session_id, sessions
 
@@ -62,7 +62,7 @@ def seen_by_parent(directory: str, base: str, header: bytes, began: float) -> "d
             data = exit_of(line, pid, began)
             if data:
                 return data
-        above = header_of(segments)
+        above = object_of(header_of(segments))
         if pid is None or number_of(above.get("pid")) != pid:
             return {}
         parent = above.get("parent")
@@ -83,19 +83,56 @@ def exit_of(line: bytes, pid: "float | None", began: float) -> "dict[str, Any]":
     return {name: data[name] for name in ("signal", "exit_code", "core_dumped") if name in data} if is_it else {}
 
 
-def is_better_known(directory: str, base: str, own: str) -> bool:
-    """True while somebody else can say more of a session's death than this one, `own`: its parent, which lives and is
+def is_better_known(segments: list[Segment], own: str) -> bool:
+    """True while somebody else can say more of a session's death than this one, `own`: its parent, which lives, and is
     going to wait for it, or has just done so.
     """
-    from . import claims
-
-    header = header_of(segments_of(directory, base))
-    parent = header.get("parent")
-    if not isinstance(parent, str) or len(parent) != 36:
+    parent = parent_of(segments)
+    if not parent:
         return False
-    if base[:30] + parent != own:
-        return claims.is_alive(directory, base[:30] + parent)
-    return is_there(header, began_at(base)) == "dying"
+    if parent != own:
+        return claims.is_alive(segments[0].directory, parent)
+    base, header = segments[0].base, header_of(segments)
+    began = began_at(base)
+    presence = is_there(object_of(header), began)
+    if presence:
+        return presence == "dying"
+    # Waited for, but what the thread that did so has learnt may not be written down yet.
+    return not is_told(segments) and not seen_by_parent(segments[0].directory, base, header, began)
+
+
+def is_anothers(segments: list[Segment], own: str) -> bool:
+    """The same for who is about to end: only a death that its living parent can tell of is left to that."""
+    parent = parent_of(segments)
+    return bool(parent) and parent != own and claims.is_alive(segments[0].directory, parent) and not is_told(segments)
+
+
+def parent_of(segments: list[Segment]) -> str:
+    """Return the name, as `Segment.base` is, of the parent of a session; "" where it has none."""
+    if not segments:
+        return ""
+    parent = claims.field(header_of(segments), b"parent").strip(b'"').decode("ascii", "replace")
+    return segments[0].base[:30] + parent if len(parent) == 36 else ""
+
+
+def is_told(segments: list[Segment]) -> bool:
+    """Return whether a session has said how it ended."""
+    from . import lost
+
+    is_ended = False
+    for segment in segments:
+        try:
+            descriptor, _ = open_own(segment.path)
+        except (OSError, Unreadable):
+            continue
+        try:
+            header, _ = read_header(descriptor)
+            is_ended = lost.is_marked(header) or lost.has_end(descriptor, is_ended)
+        except (OSError, Unreadable):
+            continue
+        finally:
+            os.close(descriptor)
+    return is_ended
 
 
 def is_there(header: "dict[str, Any]", began: float) -> str:
@@ -150,20 +187,20 @@ def segments_of(directory: str, base: str) -> list[Segment]:
         return []
 
 
-def header_of(segments: list[Segment]) -> "dict[str, Any]":
-    """Return what the header of a session says."""
+def header_of(segments: list[Segment]) -> bytes:
+    """Return the header of a session's first segment that has one."""
     for segment in segments:
         try:
             descriptor, _ = open_own(segment.path)
         except (OSError, Unreadable):
             continue
         try:
-            return object_of(read_header(descriptor)[0])
+            return read_header(descriptor)[0]
         except (OSError, Unreadable):
             continue
         finally:
             os.close(descriptor)
-    return {}
+    return b""
 
 
 def exits_in(segments: list[Segment]) -> "Iterator[bytes]":

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 30.0
 MAX_SEEN = 1000
+LEFT_SECONDS = 60.0
+"""A parent may look for children that have died every few seconds only, on a busy machine, and has to send then."""
 LIBRARIES = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
 
 
@@ -292,10 +294,15 @@ class Delivery(Call):
 
     def claimed_lines(self, base: str) -> "Iterator[Line]":
         """Yield the lines of another session, if it is dead; in time, if somebody else will know more of its death."""
-        if is_left_to_others(str(self.directory), base, self.base, self.flusher.policy.interval_seconds):
+        segments = [Segment(str(self.directory), base, number) for number in self.others[base]]
+        if is_left_to_others(segments, self.base, self.flusher.policy.interval_seconds):
             self.others.pop(base)
         else:
             yield from super().claimed_lines(base)
+
+    def is_left_to_others(self, base: str, numbers: list[int]) -> bool:
+        """Return False: that was asked before, since it depends on how long it lasts."""
+        return False
 
     def watched(self, lines: "Iterator[Line]") -> "Iterator[Line]":
         """Yield the lines, until the thread is told to stop."""
@@ -438,19 +445,22 @@ _first_seen: dict[str, float] = {}
 """When this process has met a session first that it has left to others."""
 
 
-def is_left_to_others(directory: str, base: str, own: str, interval_seconds: float) -> bool:
+def is_left_to_others(segments: "list[Segment]", own: str, interval_seconds: float) -> bool:
     """Return whether to wait with a dead session: its parent lives, and learns of the death when it waits for it, or
-    has just learnt and sent it. It is waited for twice the interval.
+    has just learnt and sent it. It is waited for twice the interval, or LEFT_SECONDS where that is longer.
     """
     from . import deaths
 
-    if not deaths.is_better_known(directory, base, own):
+    if not segments:
+        return False
+    base = segments[0].base
+    if not deaths.is_better_known(segments, own):
         _first_seen.pop(base, None)
         return False
     now = time.monotonic()
     if len(_first_seen) > MAX_SEEN:
         _first_seen.clear()
-    return now - _first_seen.setdefault(base, now) < 2 * interval_seconds
+    return now - _first_seen.setdefault(base, now) < max(2 * interval_seconds, LEFT_SECONDS)
 
 
 def take_turn(directory: str) -> "int | None":

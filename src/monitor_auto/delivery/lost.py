@@ -71,8 +71,7 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
     try:
         header, _ = read_header(descriptor)
         claim.check(header, facts, segment.number)
-        is_ended = b',"merged":' in header or b',"ended":true' in header
-        remains.has_end = is_ended or has_end(descriptor, remains.has_end)
+        remains.has_end = is_marked(header) or has_end(descriptor, remains.has_end)
         remains.header, remains.target, remains.last_write = header, segment, facts.st_mtime
         tail = tail_of(descriptor, facts.st_size)
         remains.last_line = last_event(tail) or remains.last_line
@@ -81,6 +80,11 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
         return
     finally:
         os.close(descriptor)
+
+
+def is_marked(header: bytes) -> bool:
+    """Return whether a segment says by its header that the end of its session is told elsewhere."""
+    return b',"merged":' in header or b',"ended":true' in header
 
 
 def has_end(descriptor: int, had_end: bool) -> bool:
