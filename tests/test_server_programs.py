@@ -46,6 +46,10 @@ def environment(sandbox_for: Callable[..., Sandbox]) -> Sandbox:
     return sandbox_for(sys.executable, *REQUIREMENTS)
 
 
+STOPPED = ["end, or SIGTERM"]
+"""Of a worker that is sent a signal while it ends anyhow: whichever is quicker, also without us."""
+
+
 @dataclass
 class Life:
     """What a server has lived through. `ends` are all processes that were to be sessions, with how each has ended:
@@ -80,6 +84,9 @@ def assert_told(children: Children, collector: Collector, life: Life) -> list[di
     for event in sorted(events, key=lambda event: event["session"]["id"]):
         if event["name"] in ("session.end", "session.lost"):
             told[pids[event["session"]["id"]]].append(how_ended(event))
+    for pid, ends in life.ends.items():
+        if ends == STOPPED and told.get(pid) in (["end"], ["SIGTERM"]):
+            told[pid] = STOPPED
     assert told == life.ends
     (counts,) = accounts(children.spool).values()
     assert counts.produced == counts.sent == len(events)
@@ -171,6 +178,93 @@ def test_uvicorn(children: Children, environment: Sandbox, collector: Collector,
         return live_uvicorn(children, environment, UVICORN[loop], **how)
 
     assert_told(children, collector, twin(children, collector, life))
+
+
+# hypercorn: starts its workers by multiprocessing, cannot be told to reload, and ends when one of them is killed
+
+HYPERCORN = ["asyncio", "uvloop", "trio"]
+
+
+def live_hypercorn(children: Children, environment: Sandbox, kind: str, is_killed: bool, **how: Any) -> Life:
+    """Load, then kill a worker or stop."""
+    words = ["python", "-m", "hypercorn", "--worker-class", kind, "--workers", str(WORKERS)]
+    words += ["--bind", "127.0.0.1:{port}", "application:application"]
+    server = serve(children, environment, words, {"application.py": ASGI}, **how)
+    workers = server.wait_for_workers(WORKERS)
+    server.load()
+    victim = min(workers) if is_killed else 0
+    if is_killed:
+        server.send(signal.SIGKILL, victim)
+        status = server.end()
+    else:
+        status = server.finish()
+    assert server.seen == workers
+    ends = {pid: ["SIGKILL"] if pid == victim else STOPPED for pid in workers}
+    return Life(status, masked(server.text()), {server.main: ["end"], **ends})
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+@pytest.mark.parametrize("kind", HYPERCORN)
+def test_hypercorn(children: Children, environment: Sandbox, collector: Collector, kind: str, is_killed: bool) -> None:
+    """It runs on trio as well, in whose loop nothing of ours can send."""
+
+    def life(**how: Any) -> Life:
+        return live_hypercorn(children, environment, kind, is_killed, **how)
+
+    assert_told(children, collector, twin(children, collector, life))
+
+
+# anyio: a server of one process, written for both kinds of loop
+
+ANYIO = """
+import os, signal, sys
+import anyio
+
+async def answer(stream):
+    async with stream:
+        try:
+            await stream.receive()
+        except anyio.EndOfStream:  # who only looks whether somebody listens
+            return
+        body = str(os.getpid()).encode()
+        await stream.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+
+async def main():
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=int(sys.argv[2]))
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                group.cancel_scope.cancel()
+                break
+    print("stopped", flush=True)
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+def live_anyio(children: Children, collector: Collector, environment: Sandbox, backend: str, **how: Any) -> Life:
+    """Load, wait for the delivery, load, stop."""
+    words = ["python", "server.py", backend, "{port}"]
+    server = serve(children, environment, words, {"server.py": ANYIO}, **how)
+    server.load()
+    if "endpoint" in how:
+        collector.wait_for(1, 120)  # while it runs
+    server.load()
+    assert server.seen == {server.main}
+    return Life(server.finish(), masked(server.text()), {server.main: ["end"]})
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_anyio(children: Children, environment: Sandbox, collector: Collector, backend: str) -> None:
+    """The same program on either loop: what it shows and what is told of it must not differ."""
+
+    def life(**how: Any) -> Life:
+        return live_anyio(children, collector, environment, backend, **how)
+
+    lived = twin(children, collector, life)
+    assert (lived.status, lived.output) == (0, Counter(["stopped"]))
+    assert_told(children, collector, lived)
 
 
 # uWSGI: forks in C, so that no fork hook of Python's runs in its workers, and replaces itself in C when it reloads

@@ -38,9 +38,10 @@ async def lag(stretches: list[float]) -> list[float]:
 
 async def work(steps: int) -> float:
     """Return the processor time that small steps of work take; every twentieth records an event."""
-    end = time.perf_counter() + WARM_UP_SECONDS
+    end, number = time.perf_counter() + WARM_UP_SECONDS, 0
     while time.perf_counter() < end:
-        await step(0)
+        await step(number)
+        number += 1
     begin = time.process_time()
     for number in range(steps):
         await step(number)

@@ -112,6 +112,10 @@ class Serving:
     def finish(self, number: int = signal.SIGTERM) -> int:
         """Send a signal to the main process and return its status; nothing of the program may be left."""
         self.send(number)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for the end of the main process and return its status; nothing of the program may be left."""
         status = self.child.finish(timeout=SECONDS).status
         wait_until(lambda: not processes_of(self.main), f"left over: {processes_of(self.main)}", self.text)
         return status
