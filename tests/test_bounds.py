@@ -2,9 +2,7 @@
 
 import fcntl
 import os
-import re
 import time
-import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from support.children import Child, Children, Run
 from support.collector import Collector
-from support.remains import ended, event, key_of, lines, session_id, write_segment, write_session
+from support.remains import ended, event, forget_boot, key_of, lines, session_id, write_segment, write_session
 from support.spool import read_events, segments
 
 pytestmark = pytest.mark.tampers("segments are written by hand")
@@ -70,11 +68,8 @@ def ids(events: list[dict[str, Any]], name: str = "") -> list[str]:
 def make_old(spool: Path, seconds: float, is_same_boot: bool = False) -> None:
     """Make everything in a spool look as old as that, and as of another boot."""
     then = time.time() - seconds
-    for path in [] if is_same_boot else segments(spool):
-        with path.open("r+b") as file:
-            header = file.readline()
-            file.seek(0)
-            file.write(re.sub(rb'"boot":"[^"]{36}"', b'"boot":"%s"' % str(uuid.uuid4()).encode(), header))
+    if not is_same_boot:
+        forget_boot(spool)
     for path in [*spool.iterdir(), *spool.glob("aside/*")]:
         os.utime(path, (then, then), follow_symlinks=False)
 

@@ -22,8 +22,9 @@ from support.silence import SILENT_RESOLVER
 
 WORK = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
 NAMES = ["session.start", "session.exit", "session.end"]
-ONE_SECOND: dict[str, str | None] = {"MONITOR_EXIT_TIMEOUT": "1"}
-FAR_TOO_LONG_SECONDS = 30
+PATIENCE: dict[str, str | None] = {"MONITOR_EXIT_TIMEOUT": "3"}
+"""A dozen programs at once on a slow machine take a while to come to what hangs."""
+FAR_TOO_LONG_SECONDS = 50
 """A slow machine takes a while for a dozen programs; who hangs here hangs for ever."""
 
 
@@ -145,7 +146,7 @@ class Crowd:
         started = {}
         for name, way in self.ways.items():
             words = [*way.before, *self.python.command, "-c", WORK]
-            env = {**ONE_SECOND, **way.env}
+            env = {**PATIENCE, **way.env}
             started[name] = self.children.start(
                 words, endpoint=way.endpoint, env=env, spool=self.spools[name], python=self.python, **how
             )

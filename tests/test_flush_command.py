@@ -205,7 +205,7 @@ def test_interrupted_flush_loses_nothing(children: Children, collector: Collecto
     child.process.send_signal(signal.SIGINT)
     done = child.finish()
     assert (done.status, done.stdout[:24]) == (1, b"Delivered 100 events in ")
-    assert done.stderr.startswith(b"monitor-auto: 200 events left: interrupted.\n")
+    assert done.stderr.startswith(b"monitor-auto: 200 events left: interrupted.\n"), done.stderr
     assert b"Traceback" not in done.stderr
     assert children.run(FLUSH, endpoint=collector.url).status == 0
     assert_once(collector, count)

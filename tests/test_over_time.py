@@ -12,7 +12,7 @@ import pytest
 from support.account import accounts, assert_adds_up
 from support.children import Children
 from support.collector import OK, UNAVAILABLE, Collector
-from support.remains import write_session
+from support.remains import forget_boot, write_session
 from support.spool import read_events, read_ledger, segments
 
 DAY = 86400
@@ -33,7 +33,8 @@ def size_of(spool: Path) -> int:
 
 
 def let_a_day_pass(spool: Path) -> None:
-    """Make everything in a spool a day older."""
+    """Make everything in a spool a day older, and let the machine be started anew."""
+    forget_boot(spool)
     for path in [*spool.iterdir(), *spool.glob("aside/*")]:
         then = path.lstat().st_mtime - DAY
         os.utime(path, (then, then), follow_symlinks=False)

@@ -34,7 +34,8 @@ class Swallower:
         self._changed = threading.Condition()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -52,7 +53,9 @@ class Swallower:
             assert self._changed.wait_for(lambda: len(self.connections) >= count, timeout)
 
     def close(self) -> None:
-        """End everything."""
+        """End everything. Only a shutdown wakes the thread; until then it may take a connection."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
         for connection in self.connections:
             connection.close()

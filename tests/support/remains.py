@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable
@@ -72,3 +73,14 @@ def write_session(spool: Path, endpoint: str, count: int = 3, at: float | None =
     events = [event(session, number) for number in range(count)]
     write_segment(spool, endpoint, session, lines([*events, ended(session, count)] if is_ended else events))
     return session
+
+
+def forget_boot(spool: Path) -> None:
+    """Make all segments look as of another boot of the machine: what is of this one is no older than that."""
+    for path in spool.glob("*.*.jsonl"):
+        facts = path.stat()
+        with path.open("r+b") as file:
+            header = file.readline()
+            file.seek(0)
+            file.write(re.sub(rb'"boot":"[^"]{36}"', b'"boot":"%s"' % str(uuid.uuid4()).encode(), header))
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
