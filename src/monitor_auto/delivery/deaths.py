@@ -71,7 +71,8 @@ def seen_by_parent(directory: str, base: str, header: bytes, began: float) -> "d
 
 def exit_of(line: bytes, pid: "float | None", began: float) -> "dict[str, Any]":
     """Return how a child ended, if this line is of the child with that pid which had started by then."""
-    event = object_of(line) if pid is not None and b'"pid":%d' % pid in line else {}
+    is_of_it = pid is not None and (b'"pid":%d' % pid in line or b'"pid": %d' % pid in line)  # as two encoders write
+    event = object_of(line) if is_of_it else {}
     data = event.get("data")
     if not isinstance(data, dict) or number_of(data.get("pid")) != pid:
         return {}
