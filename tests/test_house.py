@@ -51,7 +51,18 @@ def layer(*ours: str, others: set[str]) -> Layer:
 
 HOOKS_SHARE = tuple(
     f"hooks.{name}"
-    for name in ("wrapping", "passing", "methods", "outgoing", "serving", "asgi", "wsgi", "results", "logs")
+    for name in (
+        "wrapping",
+        "passing",
+        "methods",
+        "beginnings",
+        "outgoing",
+        "serving",
+        "asgi",
+        "wsgi",
+        "results",
+        "logs",
+    )
 )
 """What several hooks need: hooks do not import each other."""
 
@@ -144,6 +155,9 @@ SWALLOWING = {
         "monitor_auto.hooks.passing",
         "__new__",
     ): "the program's own, raised again by C; ours it tells guard itself, without the price of a call",
+    ("monitor_auto.hooks.passing", "step"): "the same",
+    ("monitor_auto.hooks.httpx", "__new__"): "the same",
+    ("monitor_auto.hooks.asgi", "__new__"): "the same",
     ("monitor_auto.boot.recording", "record"): "recording never raises; it tells guard, without the price of a call",
     ("monitor_auto.boot.recording", "make_record"): "the same function: it holds the one above",
     ("monitor_auto.boot.encode", "safe_repr"): "runs the program's __repr__",

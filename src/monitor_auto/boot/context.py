@@ -14,29 +14,59 @@ from . import guard, recorder, stdlib
 
 variable = None
 """A ContextVar, once there has been a span. It holds the current one: (trace id, span id, member of events inside it,
-member of its own event, trace flags, the request that it is part of); None: there is none."""
+member of its own event, trace flags, the request that it is part of, the `tracestate` that came with the trace); None:
+there is none."""
+NOWHERE = "0" * 32, "0" * 16, "00"
+SOME_IDS = 32
 
+ids = iter(())
+owner = None
+"""The session that these ids were made for."""
+_urandom = os.urandom  # the program may replace that of the module
 _write = None
 
 
-def enter(remote=None, request=None):
+def enter(remote=None, request=None, state=None):
     """Begin a span below the current one, or below `remote`, a (trace id, span id, flags) that came with a request
-    (`inherited.context_of` reads it). `request` is what `request()` answers inside it; None: what it has answered
-    before. Returns (span, token), both for `leave`.
+    (`inherited.context_of` reads it), and `state` with it. `request` is what `request()` answers inside it; None: what
+    it has answered before. Returns (span, token), both for `leave`.
     """
     if variable is None:
         install()
-    if remote is not None:
-        trace, parent, flags = remote
-    else:
-        trace, parent, flags = current() or ("0" * 32, "0" * 16, "00")
-    own = os.urandom(8).hex()
-    inside = ',"span":{"trace_id":"' + trace + '","span_id":"' + own + '"'
     outer = variable.get()
-    if request is None and outer is not None:
-        request = outer[5]
-    span = (trace, own, inside + "}", inside + ',"parent_span_id":"' + parent + '"}', flags, request)
+    if outer is not None:
+        request = request or outer[5]
+        if remote is None:
+            remote, state = (outer[0], outer[1], outer[4]), outer[6]
+    trace, parent, flags = remote or current() or NOWHERE
+    own = new_id()
+    inside = f',"span":{{"trace_id":"{trace}","span_id":"{own}"'
+    span = (trace, own, inside + "}", f'{inside},"parent_span_id":"{parent}"}}', flags, request, state)
     return span, variable.set(span)
+
+
+def new_id():
+    """Return a new id of a span. A forked child is a session of its own, and gets its own."""
+    own = next(ids, None) if owner is recorder.session else None
+    return own or more_ids()
+
+
+def more_ids():
+    """Return an id of a span, and keep some for later: asking the system for each costs more than the rest of it."""
+    global ids, owner
+    session = recorder.session
+    made = iter(new_ids(SOME_IDS))
+    own = next(made)
+    owner = None  # another thread must not take ids that another session has had
+    ids = made
+    owner = session
+    return own
+
+
+def new_ids(count):
+    """Return a list of new ids of spans."""
+    text = _urandom(8 * count).hex()
+    return [text[place : place + 16] for place in range(0, 16 * count, 16)]
 
 
 def leave(span, token):
@@ -50,11 +80,16 @@ def leave(span, token):
 
 def record(kind, name, facts, span):
     """Record the event that a span itself is. Returns its id, or None where nothing was recorded."""
-    token = variable.set((span[0], span[1], span[3], span[3], span[4], span[5]))
+    token = variable.set((span[0], span[1], span[3], span[3], *span[4:]))
     try:
         return recorder.record(kind, name, facts)
     finally:
         variable.reset(token)
+
+
+def write_own(kind, name, text, span):
+    """Write the event that a span itself is, its data encoded and redacted. Returns its id, or None."""
+    return _write(kind, name, text + span[3])
 
 
 def record_within(span, call, *args):

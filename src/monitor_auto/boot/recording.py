@@ -104,8 +104,9 @@ def learn_keys(data):
 
 
 def forget_keys():
-    """Look at every key again: the rules have changed."""
+    """Look at every key again, and at what hooks have encoded: the rules have changed."""
     safe_keys.clear()
+    encode.kept.clear()
 
 
 def make_flat_encoder():

@@ -36,9 +36,7 @@ class Call:
         """Record the request that is on its way."""
         request, self.request = self.request, None
         if request is not None:
-            url = request.url
-            address = url.host, url.port
-            outgoing.end(self.begun, LIBRARY, request.method, address, url.raw_path, status, error)
+            outgoing.end(self.begun, status, error)
 
 
 def install(module: Any) -> None:
@@ -85,7 +83,9 @@ def before_connecting(connector: Any, args: Any, kwargs: Any) -> Any:
         return None
     call.finish(None, call.error)
     request = args[0] if args else kwargs["req"]
-    call.begun, call.error = outgoing.begin(request.url.host or ""), None
+    url = request.url
+    kind = outgoing.kind_of(LIBRARY, request.method, (url.host or "", url.port), url.raw_path)
+    call.begun, call.error = outgoing.begin(kind), None
     call.request = request
     return call
 
@@ -102,7 +102,7 @@ def before_sending(request: Any, args: Any, kwargs: Any) -> Any:
     if call is None or call.request is not request:
         return None
     is_given = "traceparent" in request.headers
-    added = [] if is_given else [(name.decode(), value.decode()) for name, value in call.begun[2]]
+    added = [] if is_given else [(name.decode(), value.decode()) for name, value in outgoing.headers_of(call.begun)]
     request.headers.extend(added)
     return call, request.headers, added
 

@@ -27,7 +27,9 @@ def uninstall() -> None:
 def begin(handler: Any, args: Any, kwargs: Any) -> Any:
     """Begin a request."""
     given = args[0]
-    request = serving.Request("aiohttp", given.method, given.raw_path, given.headers.get("traceparent"))
+    path, headers = given.raw_path.partition("?")[0], given.headers
+    states = ",".join(headers.getall("tracestate", ()))
+    request = serving.Request("aiohttp", given.method, path, headers.get("traceparent"), states)
     return handler, given, request
 
 
@@ -38,7 +40,7 @@ def end(state: Any, result: Any, error: BaseException | None) -> None:
     request.status = getattr(response, "status", None)
     request.route = route_of(given)
     if hasattr(response, "close_code"):
-        request.facts["protocol"] = "websocket"
+        request.is_websocket = True
         request.close_code = response.close_code
     elif getattr(handler, "transport", None) is None and not getattr(response, "_eof_sent", False):
         request.has_left = True

@@ -14,12 +14,12 @@ _undo: list[Undo] = []
 
 def install_wsgi(module: Any) -> None:
     """Watch the WSGI application. Called after `import django.core.handlers.wsgi`."""
-    _undo.append(wrap(module.WSGIHandler, "__call__", wsgi.watched()))
+    _undo.append(wrap(module.WSGIHandler, "__call__", wsgi.watched("django")))
 
 
 def install_asgi(module: Any) -> None:
     """Watch the ASGI application. Called after `import django.core.handlers.asgi`."""
-    _undo.append(wrap(module.ASGIHandler, "__call__", asgi.watched("asgi", False)))
+    _undo.append(wrap(module.ASGIHandler, "__call__", asgi.watched("django", "asgi")))
 
 
 def install_base(module: Any) -> None:
@@ -47,7 +47,7 @@ def on_resolved(handler: Any, match: Any, error: BaseException | None) -> None:
     """Note the pattern that Django has found; one with a regular expression as it is."""
     route = getattr(match, "route", None)
     if isinstance(route, str):
-        serving.note_route(route if route.startswith(("/", "^")) else "/" + route)
+        serving.note_route("django", route if route.startswith(("/", "^")) else "/" + route)
 
 
 def on_exception(instance: Any, args: Any, kwargs: Any) -> None:

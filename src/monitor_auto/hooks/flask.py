@@ -16,7 +16,7 @@ _undo: list[Undo] = []
 def install(module: Any) -> None:
     """Watch every application. Called once, after `import flask.app`; a second call does nothing."""
     if not _undo:
-        _undo.append(wrap(module.Flask, "__call__", wsgi.watched()))
+        _undo.append(wrap(module.Flask, "__call__", wsgi.watched("flask")))
         _undo.append(wrap(module.Flask, "full_dispatch_request", passing.around("flask", on_dispatch, serving.nothing)))
         _undo.append(wrap(module.Flask, "handle_exception", passing.around("flask", on_exception, serving.nothing)))
 
@@ -30,7 +30,7 @@ def uninstall() -> None:
 def on_dispatch(app: Any, args: Any, kwargs: Any) -> None:
     """Note the rule that Flask has found."""
     rule = sys.modules["flask.globals"].request.url_rule
-    serving.note_route(getattr(rule, "rule", None))
+    serving.note_route("flask", getattr(rule, "rule", None))
 
 
 def on_exception(app: Any, args: Any, kwargs: Any) -> None:

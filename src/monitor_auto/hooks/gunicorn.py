@@ -46,8 +46,10 @@ def uninstall() -> None:
 def begin(worker: Any, args: Any, kwargs: Any) -> Any:
     """Begin a request: it is the argument that has been parsed."""
     (parsed,) = [given for given in (*args, *kwargs.values()) if hasattr(given, "uri") and hasattr(given, "headers")]
-    given = [value for name, value in parsed.headers if name == "TRACEPARENT"]
-    return serving.Request("gunicorn", parsed.method, parsed.path, given[0] if len(given) == 1 else None)
+    traces = [value for name, value in parsed.headers if name == "TRACEPARENT"]
+    states = [value for name, value in parsed.headers if name == "TRACESTATE"]
+    traceparent = traces[0] if len(traces) == 1 else None
+    return serving.Request("gunicorn", parsed.method, parsed.path, traceparent, ",".join(states))
 
 
 def end(request: Any, result: Any, error: BaseException | None) -> None:
@@ -81,4 +83,4 @@ def end_create(state: Any, result: Any, error: BaseException | None) -> None:
 def end_load(worker: Any, result: Any, error: BaseException | None) -> None:
     """Enclose the application of an ASGI worker."""
     if error is None and getattr(worker, "asgi", None) is not None:
-        worker.asgi = asgi.Enclosed(worker.asgi, "gunicorn")
+        worker.asgi = asgi.enclose(worker.asgi, "gunicorn")

@@ -45,9 +45,8 @@ def before_sending(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
     target = lines[0].decode("latin-1")[len(method) + 1 :].rpartition(" ")[0]
     host, port = connection._tunnel_host or connection.host, connection.port
     address, path = outgoing.where(target, host, connection._tunnel_port if connection._tunnel_host else port)
-    begun = outgoing.begin(address[0])
-    outgoing.add_to_buffer(lines, begun[2])
-    state = vars(connection)[BEGUN] = begun, method, address, path
+    state = vars(connection)[BEGUN] = outgoing.begin(outgoing.kind_of(LIBRARY, method, address, path))
+    outgoing.add_to_buffer(lines, state)
     return connection, state
 
 
@@ -55,7 +54,7 @@ def after_sending(state: "Any", result: "Any", error: "BaseException | None") ->
     """Record a request that could not be sent."""
     connection, request = state
     if error is not None and vars(connection).pop(BEGUN, None) is request:
-        record(request, None, error)
+        outgoing.end(request, None, error)
 
 
 def before_answer(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
@@ -68,9 +67,4 @@ def after_answer(state: "Any", response: "Any", error: "BaseException | None") -
     """Record a request that was answered, or was not; one that is asked about too early may still be."""
     connection, request = state
     if type(error).__name__ != "ResponseNotReady" and vars(connection).pop(BEGUN, None) is request:
-        record(request, getattr(response, "status", None), error)
-
-
-def record(request: "Any", status: "Any", error: "BaseException | None") -> None:
-    begun, method, address, path = request
-    outgoing.end(begun, LIBRARY, method, address, path, status, error)
+        outgoing.end(request, getattr(response, "status", None), error)

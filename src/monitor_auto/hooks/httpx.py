@@ -12,27 +12,16 @@ import sys
 from typing import Any
 
 from ..boot import recorder
-from . import outgoing, passing
+from . import beginnings, outgoing, passing
 from .wrapping import Undo, wrap
 
 LIBRARY = "httpx"
 OWN_CLIENT = "_monitor_auto_own"
 """Set on the clients of our own delivery: the monitor does not watch itself."""
 
+_new: Any = object.__new__
+_known = beginnings.known
 _undo: list[Undo] = []
-
-
-class Handing:
-    """Stands for a transport in one request."""
-
-    __slots__ = ("_transport",)
-    handle_request: Any = property(lambda self: passing.watched(self._transport.handle_request, WATCH))
-    handle_async_request: Any = property(
-        lambda self: passing.watched_coroutine(self._transport.handle_async_request, WATCH)
-    )
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
 
 
 def install(module: Any) -> None:
@@ -53,41 +42,88 @@ def monitored_transport_for_url(wrapped: Any, client: Any, args: tuple[Any, ...]
     transport = wrapped(*args, **kwargs)
     if recorder.session is None or sys._getframe(1).f_code.co_name != "_send_single_request":
         return transport
-    return transport if hasattr(client, OWN_CLIENT) else Handing(transport)
+    if hasattr(client, OWN_CLIENT):
+        return transport
+    handing = _new(Handing)
+    handing.transport = transport
+    return handing
 
 
-def before_request(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+class Sending(passing.Passing):
+    """What the `handle_request` of a Handing is called as."""
+
+    __slots__ = ()
+
+    def __new__(cls, handing: Any, request: Any) -> Any:
+        try:
+            real = handing.transport.handle_request
+        except BaseException as error:  # no transport
+            return passing.failed(cls, error)
+        return passing.AroundOne.__new__(cls, WATCH, real, request)
+
+
+class SendingLater(passing.Passing):
+    """What the `handle_async_request` of a Handing is called as."""
+
+    __slots__ = ()
+
+    def __new__(cls, handing: Any, request: Any) -> Any:
+        try:
+            return passing.awaiting(WATCH_ASYNC, handing.transport.handle_async_request, None, (request,), {})
+        except BaseException as error:  # as in Passing: no transport, for one
+            return passing.failed(cls, error)
+
+
+class Handing:
+    """Stands for a transport in one request."""
+
+    __slots__ = ("transport",)
+    transport: Any
+    handle_request: Any = passing.called_as(Sending)
+    handle_async_request: Any = passing.called_as(SendingLater)
+
+
+def before_async_request(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Begin one request: `handle_async_request(request)`."""
+    return before_request(args[0])
+
+
+def before_request(request: Any) -> Any:
     """Begin one request: `handle_request(request)`."""
-    request = args[0]
-    url = request.url
-    address = url.host, url.port or outgoing.PORTS.get(url.scheme)
-    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
-    method = request.method
-    begun = outgoing.begin(address[0])
-    return begun, method, address, path, request, add_headers(request, begun[2]) if begun[2] else ()
-
-
-def add_headers(request: Any, headers: outgoing.Headers) -> Any:
-    """Add the headers of the trace, unless the program has given one; return what to take away again."""
+    key = request.method, request.url._uri_reference[:5]  # scheme, userinfo, host, port, path: 0.24 to 0.28
+    begun = outgoing.begin(_known.get(key) or make_kind(key, request.url))
+    if begun[3] is None:
+        return begun, request, None
     entries = request.headers._list  # (as given, in lower case, value): 0.18 to 0.28
     for entry in entries:
-        if entry[1] == b"traceparent":
-            return ()
-    added = [(name, name, value) for name, value in headers]
-    entries += added
-    return added
+        if entry[1] == NAME:
+            return begun, request, None
+    entries.append((NAME, NAME, begun[3]))
+    if begun[4] is not None:
+        entries.append((STATE, STATE, begun[4]))
+    return begun, request, entries
+
+
+def make_kind(key: tuple[Any, ...], url: Any) -> outgoing.Kind:
+    """Return what all requests to this address have in common."""
+    address = url.host, url.port or outgoing.PORTS.get(url.scheme)
+    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+    return beginnings.keep(key, *outgoing.make_kind(LIBRARY, key[0], address, path))  # type: ignore[no-any-return]
 
 
 def after_request(state: Any, response: Any, error: BaseException | None) -> None:
-    """Record one request."""
-    begun, method, address, path, request, added = state
-    if added:
-        entries = request.headers._list
-        if entries[-1] is added[-1]:
-            del entries[-len(added) :]
+    """Record one request, and take away what was added to its headers."""
+    begun, request, entries = state
+    if entries is not None:
+        if begun[4] is None and entries[-1][0] is NAME and entries is request.headers._list:
+            entries.pop()
         else:
-            entries[:] = [entry for entry in entries if entry not in added]
-    outgoing.end(begun, LIBRARY, method, address, path, getattr(response, "status_code", None), error)
+            entries = request.headers._list
+            entries[:] = [entry for entry in entries if entry[0] is not NAME and entry[0] is not STATE]
+    outgoing.end(begun, None if response is None else response.status_code, error)
 
 
-WATCH: passing.Watch = LIBRARY, before_request, after_request
+NAME, STATE = b"traceparent", b"tracestate"
+"""Known by their identity: what we have added."""
+WATCH = LIBRARY, before_request, after_request
+WATCH_ASYNC: passing.Watch = LIBRARY, before_async_request, after_request

@@ -12,141 +12,163 @@ import os
 import time
 
 from .. import boot
-from ..boot import hooked, recorder, redact
+from ..boot import hooked, recorder
+from . import beginnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TypeAlias
 
-    Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
-    Begun: TypeAlias = tuple[float, str, Headers]
+    Ticket: TypeAlias = tuple[str, bytes, bytes | None]
     Address: TypeAlias = tuple[str, int | None]
+    Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+    Kind: TypeAlias = tuple[str, str, bool]
+    Begun: TypeAlias = tuple[Kind, str, float, bytes | None, bytes | None]
 
 NAME = "http.client.request"
+SOME_TICKETS = 16
 PORTS = {"http": 80, "https": 443}
 MAX_PATH_CHARS = 1000
-MAX_KNOWN = 500
-MAX_KNOWN_CHARS = 500
-SOME_IDS = 32
 MAX_STATE_CHARS = 512
 """W3C Trace Context, 3.3.1.5: at least so many have to be passed on; more is no header to send unasked."""
 
-_urandom, _perf_counter = os.urandom, time.perf_counter  # the program may replace those of the modules
-_beginnings: "dict[tuple[Any, ...], str]" = {}
-_hosts: "dict[str, bool]" = {}
+_perf_counter = time.perf_counter  # the program may replace that of the module
 _boot = vars(boot)
-_ids: "Iterator[str]" = iter(())
-_owner: "Any" = None
-"""The session that these ids were made for."""
+_known = beginnings.known
+_counts: "dict[str, Any]" = hooked.counts
+_context: "Any" = None
+_tickets: "Iterator[Ticket]" = iter(())
+_span: "Any" = None
+_session: "Any" = None
+"""For whom the tickets are."""
 
 
-def begin(host: str) -> "Begun":
-    """Begin a request to a host. Return what `end` takes; its last item are the headers to add."""
-    context = _boot.get("context") or boot.load("context")
-    trace, parent, flags = context.current() or ("0" * 32, "0" * 16, "00")
-    session = recorder.session
-    own = next(_ids, None) if _owner is session else None
-    own = own or new_ids(session)
-    member = f',"span":{{"trace_id":"{trace}","span_id":"{own}","parent_span_id":"{parent}"}}'
-    headers: Headers = ()
-    is_told = _hosts.get(host)
-    if is_told or is_told is None and propagates_to(host):
-        headers = ((b"traceparent", f"00-{trace}-{own}-{flags}".encode()),)
-        if session is not None and session.outer_span_id and session.trace_id == trace:
-            headers += tracestate()
-    return _perf_counter(), member, headers
-
-
-def new_ids(session: "Any") -> str:
-    """Return an id of a span, and keep some for later: asking the system for each costs more than the rest of it.
-
-    A forked child is a session of its own, and gets its own.
+def kind_of(library: str, method: str, address: "Address", path: "str | None") -> "Kind":
+    """Return what all requests that look like this one have in common: (library, beginning of the event, whether the
+    host is told of the trace).
     """
-    global _ids, _owner
-    text = _urandom(8 * SOME_IDS).hex()
-    ids = iter([text[place : place + 16] for place in range(0, len(text), 16)])
-    own = next(ids)
-    _owner = None  # another thread must not take ids that another session has had
-    _ids = ids
-    _owner = session
-    return own
+    key = library, method, address, path
+    kind: Kind = _known.get(key) or beginnings.keep(key, *make_kind(library, method, address, path))
+    return kind
 
 
-def propagates_to(host: str) -> bool:
-    """True unless MONITOR_PROPAGATE or MONITOR_PROPAGATE_EXCLUDE says that this host gets no trace."""
-    settings: Any = recorder.settings
-    is_told = settings.propagate
-    if is_told and settings.propagate_exclude:
-        matches, known = boot.load("choosing").matches, host.lower().rstrip(".")
-        is_told = not any(matches(known, glob) for glob in settings.propagate_exclude)
-    if len(_hosts) < MAX_KNOWN:
-        _hosts[host] = is_told
-    return bool(is_told)
-
-
-def tracestate() -> "Headers":
-    """Return the header that goes with the trace that the environment has brought, with the state that came along."""
-    state = os.environ.get("TRACESTATE", "").strip()
-    is_state = "=" in state and state.isascii() and state.isprintable() and len(state) <= MAX_STATE_CHARS
-    return ((b"tracestate", state.encode()),) if is_state else ()
-
-
-def add_to_buffer(lines: "list[bytes]", headers: "Headers") -> None:
-    """Add the headers of the trace to the lines of a request that http.client is about to send, unless the program has
-    given one.
-    """
-    if headers and not any(line[:12].lower() == b"traceparent:" for line in lines):
-        lines.extend([name + b": " + value for name, value in headers])
-
-
-def end(
-    begun: "Begun",
-    library: str,
-    method: str,
-    address: "Address",
-    path: "str | None",
-    status: "Any",
-    error: "BaseException | None",
-) -> None:
-    """Record a request that has got its status, or an error."""
-    took = (_perf_counter() - begun[0]) * 1000
-    settings: Any = recorder.settings
-    if recorder.session is None or (settings.sample or "sampling" in _boot) and is_left_out():
-        return
-    hooked.add(library)
-    has_rules = redact.extra_words or redact.value_rules  # of the user, who may add some at any time
-    text = None if has_rules else _beginnings.get((library, method, address, path))
-    text = text or beginning(library, method, address, path)
-    if type(status) is int:
-        text = f'{text},"status":{status}'
-    elif status is not None:
-        text = f'{text},"status":{int(status)}'
-    if error is not None:
-        encode = boot.load("encode")
-        text = f'{text},"error":{encode.encode(encode.class_name(error))}'
-    context = _boot["context"]
-    write: Any = recorder.write if context.variable is None else context._write
-    write(recorder.EVENT, NAME, f'{text},"duration_ms":{took:.3f}}}{begun[1]}')
-
-
-def is_left_out() -> bool:
-    """True when MONITOR_SAMPLE, or a collector that is overrun, wants this one left out."""
-    return bool(boot.load("sampling").leaves_out(recorder.EVENT, NAME))
-
-
-def beginning(library: str, method: str, address: "Address", path: "str | None") -> str:
-    """Return the JSON that all requests of a kind begin with, redacted; most programs make the same ones again."""
+def make_kind(library: str, method: str, address: "Address", path: "str | None") -> "tuple[Kind, str]":
+    """Return a new kind, and its text."""
     facts: dict[str, Any] = {"library": library, "method": method, "host": address[0]}
     if address[1] is not None:
         facts["port"] = address[1]
     if path is not None:
         facts["path"] = path if len(path) <= MAX_PATH_CHARS else path[:MAX_PATH_CHARS] + "…"
-    text = str(boot.load("encode").encode(facts))[:-1]
-    if len(text) < MAX_KNOWN_CHARS:
-        if len(_beginnings) >= MAX_KNOWN:
-            _beginnings.clear()
-        _beginnings[library, method, address, path] = text
+    text = beginnings.text_of(facts)
+    return (library, text, propagates_to(address[0])), text
+
+
+def propagates_to(host: str) -> bool:
+    """True unless MONITOR_PROPAGATE or MONITOR_PROPAGATE_EXCLUDE says that this host gets no trace."""
+    settings: Any = recorder.settings
+    if not settings.propagate or not host or not settings.propagate_exclude:
+        return bool(settings.propagate and host)
+    matches, known = boot.load("choosing").matches, host.lower().rstrip(".")
+    return not any(matches(known, glob) for glob in settings.propagate_exclude)
+
+
+def begin(kind: "Kind") -> "Begun":
+    """Begin a request. Return what `end` takes; its last items are the `traceparent` to add, None for none, and the
+    `tracestate` that goes with it, if there is one.
+    """
+    variable = (_context or load_context()).variable
+    span = None if variable is None else variable.get()
+    is_same = _span is span and _session is recorder.session
+    ticket = (next(_tickets, None) if is_same else None) or new_ticket(span, is_same)
+    if kind[2]:
+        return kind, ticket[0], _perf_counter(), ticket[1], ticket[2]
+    return kind, ticket[0], _perf_counter(), None, None
+
+
+def load_context() -> "Any":
+    """Load what knows the current span."""
+    global _context
+    _context = boot.load("context")
+    return _context
+
+
+def new_ticket(span: "Any", is_same: bool) -> "Ticket":
+    """Return the member `span` of a request's event, the `traceparent` and the `tracestate` that go with it. Where more
+    are asked for the same span some are made ahead: one by one they take three times as long.
+
+    A forked child is a session of its own, and makes its own.
+    """
+    global _tickets, _span, _session
+    session: Any = recorder.session
+    trace, parent, flags = (span[0], span[1], span[4]) if span else _context.current() or _context.NOWHERE
+    state = span[6] if span else None
+    if state is not None or session is not None and session.outer_span_id and session.trace_id == trace:
+        state = tracestate(state)
+    begin, end = f',"span":{{"trace_id":"{trace}","span_id":"', f'","parent_span_id":"{parent}"}}'
+    first, last = f"00-{trace}-".encode(), f"-{flags}".encode()
+    ids = _context.new_ids(SOME_TICKETS) if is_same else [_context.new_id()]
+    made = iter([(begin + own + end, first + own.encode() + last, state) for own in ids])
+    ticket = next(made)
+    _session = None  # another thread must not take tickets of another span
+    _tickets, _span = made, span
+    _session = session
+    return ticket
+
+
+def headers_of(begun: "Begun") -> "Headers":
+    """Return the headers to add to a request that has begun."""
+    added = ((b"traceparent", begun[3]), (b"tracestate", begun[4]))
+    return tuple([(name, value) for name, value in added if value is not None])
+
+
+def tracestate(given: "str | None") -> "bytes | None":
+    """Return what goes with a trace: what came along with it, in a request or in the environment."""
+    state = (os.environ.get("TRACESTATE", "") if given is None else given).strip()
+    while len(state) > MAX_STATE_CHARS:
+        state = state.rpartition(",")[0].rstrip()
+    return state.encode() if "=" in state and state.isascii() and state.isprintable() else None
+
+
+def add_to_buffer(lines: "list[bytes]", begun: "Begun") -> None:
+    """Add the headers of the trace to the lines of a request that http.client is about to send, unless the program has
+    given one.
+    """
+    value = begun[3]
+    if value is None:
+        return
+    for line in lines:
+        if line[:12].lower() == b"traceparent:":
+            return
+    lines.append(b"traceparent: " + value)
+    if begun[4] is not None:
+        lines.append(b"tracestate: " + begun[4])
+
+
+def end(begun: "Begun", status: "Any", error: "BaseException | None") -> None:
+    """Record a request that has got its status, or an error."""
+    (library, text, _), member, started, _, _ = begun
+    took = (_perf_counter() - started) * 1000
+    settings: Any = recorder.settings
+    if recorder.session is None or (settings.sample or "sampling" in _boot) and beginnings.is_left_out(NAME):
+        return
+    try:
+        _counts[library] += 1
+    except (KeyError, TypeError):  # not hooked by ourselves, or off
+        hooked.add(library)
+    write: Any = recorder.write if _context.variable is None else _context._write
+    if type(status) is int and error is None:
+        write(recorder.EVENT, NAME, f'{text},"status":{status},"duration_ms":{took:.3f}}}{member}')
+    else:
+        write(recorder.EVENT, NAME, f'{text}{outcome(status, error)},"duration_ms":{took:.3f}}}{member}')
+
+
+def outcome(status: "Any", error: "BaseException | None") -> str:
+    """Return the JSON of how a request has ended that has no plain number, or an error."""
+    text = "" if status is None else f',"status":{int(status)}'
+    if error is not None:
+        encode = boot.load("encode")
+        text += f',"error":{encode.encode(encode.class_name(error))}'
     return text
 
 

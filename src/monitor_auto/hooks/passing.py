@@ -24,6 +24,13 @@ OURS = (__package__, patches.__package__)
 bind: "Any" = patches.bind
 
 
+def called_as(kind: "type") -> "Any":
+    """Return a property that is, of an object, `kind` with that object as its first argument: made by C, called by C,
+    as a method is.
+    """
+    return property(bind(bind, kind))
+
+
 class Passing:
     """Called like a function, as a class: C calls `__new__`, then `__init__` of what it has returned.
 
@@ -88,25 +95,45 @@ class Around(Passing):
             return failed(cls, error)
 
 
-class AroundCall(Passing):
-    """What `watched` returns: `AroundCall((watch, real), *args, **kwargs)`."""
+class AroundOne(Passing):
+    """A call of a function of one argument: `AroundOne(watch, real, given)`. Its `begin` gets nothing but that."""
 
     __slots__ = ()
 
-    def __new__(cls, call: "tuple[Watch, Any]", *args: "Any", **kwargs: "Any") -> "Any":
-        return Around.__new__(cls, call[0], call[1], None, args, kwargs)
+    def __new__(cls, watch: "tuple[Any, ...]", real: "Any", given: "Any") -> "Any":
+        part, begin, end = watch
+        try:
+            try:
+                state = begin(given)
+            except Exception as error:  # as in Around
+                guard.note(part, error)
+                state = None
+            if state is None:
+                return real(given)
+            try:
+                result = real(given)
+            except BaseException as error:
+                guard.call(part, end, state, None, error)
+                raise
+            try:
+                end(state, result, None)
+            except Exception as error:  # the same
+                guard.note(part, error)
+            return result
+        except BaseException as error:  # the program's own: C raises it again, behind our frames
+            return failed(cls, error)
 
 
 class AroundMethod(Passing):
-    """What a Method is called as: `AroundMethod((watch, real), instance, *args, **kwargs)`."""
+    """What a Method is called as: `AroundMethod(method, instance, *args, **kwargs)`."""
 
     __slots__ = ()
 
-    def __new__(cls, call: "tuple[Watch, Any]", *args: "Any", **kwargs: "Any") -> "Any":
-        watch, real = call
+    def __new__(cls, method: "Any", /, *args: "Any", **kwargs: "Any") -> "Any":
+        real = real_of(method)
         if not args:
             return Around.__new__(cls, ("", unwatched, unwatched), real, None, args, kwargs)
-        return Around.__new__(cls, watch, bind(real, args[0]), args[0], args[1:], kwargs)
+        return Around.__new__(cls, watch_of(method), bind(real, args[0]), args[0], args[1:], kwargs)
 
 
 def unwatched(*given: "Any") -> None:
@@ -123,21 +150,6 @@ class Call(Passing):
             return call[0](call, args, kwargs)
         except BaseException as error:  # the same
             return failed(cls, error)
-
-
-def watched(real: "Any", watch: "Watch") -> "Any":
-    """Return what calls a function and has the call watched."""
-    return bind(AroundCall, (watch, real))
-
-
-def watched_coroutine(real: "Any", watch: "Watch") -> "Any":
-    """Return what calls a coroutine function and has its coroutine watched."""
-    return bind(Call, (call_watched, watch, real))
-
-
-def call_watched(call: "Any", args: "Any", kwargs: "Any") -> "Any":
-    """Call what `watched_coroutine` was given."""
-    return awaiting(call[1], call[2], None, args, kwargs)
 
 
 def around(*watch: "Any") -> "Any":
@@ -169,6 +181,67 @@ def awaiting(
     return made
 
 
+class Next(Passing):
+    """A step of an Awaiting: what `await` looks up as its `__next__`."""
+
+    __slots__ = ()
+
+    def __new__(cls, waiting: "Awaiting") -> "Any":
+        try:
+            if waiting._call is not None:
+                start(waiting)
+            return waiting._real.send(None)
+        except StopIteration as stop:
+            finish(waiting, stop.value, None)
+            return failed(cls, stop)
+        except BaseException as error:
+            finish(waiting, None, error)
+            return failed(cls, error)
+
+
+class Send(Passing):
+    """What an Awaiting has as `send`."""
+
+    __slots__ = ()
+
+    def __new__(cls, waiting: "Awaiting", *given: "Any") -> "Any":
+        is_plain = len(given) == 1 and given[0] is None
+        return Next.__new__(cls, waiting) if is_plain else step(cls, waiting, "send", given)
+
+
+class Throw(Passing):
+    """What an Awaiting has as `throw`."""
+
+    __slots__ = ()
+
+    def __new__(cls, waiting: "Awaiting", *given: "Any") -> "Any":
+        if len(given) > 1 and isinstance(given[1], BaseException):
+            given = given[1:2]  # Python 3.12 warns of the old form, which `await` itself still uses
+        return step(cls, waiting, "throw", given)
+
+
+class Close(Passing):
+    """What an Awaiting has as `close`."""
+
+    __slots__ = ()
+
+    def __new__(cls, waiting: "Awaiting", *given: "Any") -> "Any":
+        return step(cls, waiting, "close", given)
+
+
+def step(cls: "type[Passing]", waiting: "Awaiting", name: str, given: "tuple[Any, ...]") -> "Any":
+    """Let the real coroutine do a step that is no plain one. What begins so is not watched."""
+    waiting._call = None
+    try:
+        return getattr(waiting._real, name)(*given)
+    except StopIteration as stop:
+        finish(waiting, stop.value, None)
+        return failed(cls, stop)
+    except BaseException as error:
+        finish(waiting, None, error)
+        return failed(cls, error)
+
+
 class Awaiting:
     """The coroutine of a watched coroutine function, each of its steps taken by C: `await` and its kin look these up
     here. Whatever else it is asked for is the real coroutine's: `cr_frame`, `cr_await`, names.
@@ -185,45 +258,21 @@ class Awaiting:
     def __iter__(self) -> "Any":
         return self
 
-    __next__: "Any" = property(lambda self: bind(Step, (self, "send", (None,))))
-    send: "Any" = property(lambda self: bind(Step, (self, "send")))
-    throw: "Any" = property(lambda self: bind(Step, (self, "throw")))
-    close: "Any" = property(lambda self: bind(Step, (self, "close")))
+    __next__: "Any" = called_as(Next)
+    send: "Any" = called_as(Send)
+    throw: "Any" = called_as(Throw)
+    close: "Any" = called_as(Close)
 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self._real, name)
 
 
-class Step(Passing):
-    """One step of an Awaiting."""
-
-    __slots__ = ()
-
-    def __new__(cls, step: "tuple[Any, ...]", *given: "Any") -> "Any":
-        try:
-            waiting, name, *fixed = step
-            return take_step(waiting, name, fixed[0] if fixed else given)
-        except BaseException as error:  # also StopIteration, which holds the result
-            return failed(cls, error)
-
-
-def take_step(waiting: "Awaiting", name: str, given: "tuple[Any, ...]") -> "Any":
-    """Let the real coroutine do its step; tell the watch when it was the first one, or the last."""
-    if waiting._call is not None:
-        (part, begin, end), instance, args, kwargs = waiting._call
-        waiting._call = None
-        state = guard.call(part, begin, instance, args, kwargs) if name == "send" else None
-        waiting._state = None if state is None else (part, end, state)
-    if name == "throw" and len(given) > 1 and isinstance(given[1], BaseException):
-        given = given[1:2]  # Python 3.12 warns of the old form, which `await` itself still uses
-    try:
-        return getattr(waiting._real, name)(*given)
-    except StopIteration as stop:
-        finish(waiting, stop.value, None)
-        raise
-    except BaseException as error:
-        finish(waiting, None, error)
-        raise
+def start(waiting: "Awaiting") -> None:
+    """Tell the watch the beginning: the first step is about to be done."""
+    (part, begin, end), instance, args, kwargs = waiting._call
+    waiting._call = None
+    state = guard.call(part, begin, instance, args, kwargs)
+    waiting._state = None if state is None else (part, end, state)
 
 
 def finish(waiting: "Awaiting", result: "Any", error: "BaseException | None") -> None:
@@ -254,10 +303,11 @@ class Method:
     def __repr__(self) -> str:
         return repr(object.__getattribute__(self, "real"))
 
-    @property
-    def __call__(self) -> "Any":
-        real = object.__getattribute__(self, "real")
-        return bind(AroundMethod, (object.__getattribute__(self, "watch"), real)) if recorder.session else real
+    __call__: "Any" = called_as(AroundMethod)
+
+
+real_of: "Any" = Method.real.__get__  # type: ignore[attr-defined]
+watch_of: "Any" = Method.watch.__get__  # type: ignore[attr-defined]
 
 
 def replace_method(owner: "Any", name: str, *watch: "Any") -> "Undo":

@@ -2,13 +2,15 @@
 
 Loads nothing, so that the hook of the standard library costs no import.
 
-Guarantees: headers, queries and bodies are never recorded; of the headers only `traceparent` is looked at. A request
-that several hooks see is one event: what runs inside it finds it by `open_request`.
+Guarantees: headers, queries and bodies are never recorded; of the headers only `traceparent` and `tracestate` are
+looked at. A request that several hooks see is one event: what runs inside it finds it by `open_request`.
 """
 
 import time
 
-from ..boot import context, encode, exits, inherited, recorder
+from .. import boot
+from ..boot import context, encode, exits, hooked, inherited, recorder
+from . import beginnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,36 +19,48 @@ if TYPE_CHECKING:
 NAME = "http.server.request"
 MAX_CHARS = 1000
 _perf_counter = time.perf_counter  # the program may replace that of the module
+_boot = vars(boot)
+_known = beginnings.known
+_write_own: "Any" = context.write_own
 
 
 class Request:
-    """One request that is being served."""
+    """One request that is being served: `library` is whose hook has seen it first, `server` what is told of it."""
 
     __slots__ = (
-        *("_token", "close_code", "error", "facts", "has_left", "has_returned", "is_over", "prefix", "response"),
-        *("route", "span", "started", "status", "took"),
+        *("_token", "close_code", "error", "has_left", "has_returned", "is_over", "is_websocket", "library", "method"),
+        *("path", "prefix", "response", "route", "server", "span", "started", "status", "took"),
     )
+    _token: "Any"
+    span: "Any"
 
-    def __init__(self, server: str, method: "Any", path: "Any", traceparent: "Any") -> None:
-        self.facts: dict[str, Any] = {"server": server}
-        if method is not None:
-            self.facts["method"] = text_of(method)
-        self.facts["path"] = text_of(path).partition("?")[0][:MAX_CHARS]
-        self.route: str | None = None
-        self.prefix = ""
-        self.status: int | None = None
-        self.error: BaseException | None = None
+    def __init__(
+        self, library: str, method: "Any", path: "Any", traceparent: "Any" = None, tracestate: "Any" = None
+    ) -> None:
+        self.library = self.server = library
+        self.method = method
+        self.path = path
         self.close_code: Any = None
+        self.error: BaseException | None = None
+        self.prefix = ""
         self.response: Any = None
+        self.route: str | None = None
+        self.status: int | None = None
         self.took: float | None = None
-        self.has_left = self.has_returned = self.is_over = False
-        remote = inherited.context_of(text_of(traceparent)) if traceparent else None
+        self.has_left = self.has_returned = self.is_over = self.is_websocket = False
         self.started = _perf_counter()
-        self.span, self._token = context.enter(remote, self)
+        # Below the span that has come with the request: what is recorded from now on is part of this one.
+        remote = inherited.context_of(text_of(traceparent)) if traceparent else None
+        state = text_of(tracestate) if remote is not None and tracestate else None
+        self.span, self._token = context.enter(remote, self, state)
 
     def fail(self, error: BaseException) -> None:
         """Record what nothing has caught, once, as part of this request; not what only ends it (CancelledError)."""
         self.error = error
+        self.record_error(error)
+
+    def record_error(self, error: BaseException) -> None:
+        """Record an exception as part of this request."""
         if isinstance(error, Exception):
             context.record_within(self.span, exits.record_error, error, "error", {})
 
@@ -60,21 +74,48 @@ class Request:
         if self.is_over:
             return
         self.is_over = True
-        self.answer()
-        facts = self.facts
-        for name, value in (("route", self.route), ("status", self.status), ("close_code", self.close_code)):
+        took = _perf_counter() - self.started if self.took is None else self.took
+        settings: Any = recorder.settings
+        if recorder.session is None or (settings.sample or "sampling" in _boot) and beginnings.is_left_out(NAME):
+            return
+        hooked.add(self.library)
+        key = self.server, self.method, self.path, self.route
+        text: str = _known.get(key) or beginning(*key)
+        status = self.status
+        if type(status) is int and self.error is None and not (self.has_left or self.is_websocket):
+            end = f',"status":{status}'
+        else:
+            end = self.outcome()
+        _write_own(recorder.EVENT, NAME, f'{text}{end},"duration_ms":{took * 1000:.3f}}}', self.span)
+
+    def outcome(self) -> str:
+        """Return the JSON of how a request has ended that is no plain number, to be put behind its beginning."""
+        facts: dict[str, Any] = {"protocol": "websocket"} if self.is_websocket else {}
+        for name, value in (("status", self.status), ("close_code", self.close_code)):
             if value is not None:
                 facts[name] = value
         if self.error is not None:
             facts["error"] = encode.class_name(self.error)
         if self.has_left:
             facts["disconnected"] = True
-        facts["duration_ms"] = round((self.took or 0.0) * 1000, 3)
-        context.record(recorder.EVENT, NAME, facts, self.span)
+        text: str = encode.encode(facts)
+        return "," + text[1:-1] if facts else ""
 
     def leave(self) -> None:
         """End the span: nothing of the program runs in it any more."""
         context.leave(self.span, self._token)
+
+
+def beginning(server: str, method: "Any", path: "Any", route: "str | None") -> str:
+    """Return the JSON that all requests of a kind begin with."""
+    facts = {"server": server}
+    if method is not None:
+        facts["method"] = text_of(method)
+    facts["path"] = text_of(path).partition("?")[0][:MAX_CHARS]
+    if route is not None:
+        facts["route"] = route
+    text = beginnings.text_of(facts)
+    return str(beginnings.keep((server, method, path, route), text, text))
 
 
 def text_of(value: "Any") -> str:
@@ -106,10 +147,12 @@ def nothing(state: "Any", result: "Any", error: "BaseException | None") -> None:
     """The end of what is only watched at its beginning."""
 
 
-def note_route(route: "Any") -> None:
-    """Say by which route of the application the request goes."""
+def note_route(library: str, route: "Any") -> None:
+    """Say by which route of the application the request goes; the library that knows it has a part in the event."""
     request = open_request()
     if request is not None and route is not None:
+        if request.route is None and request.library != library:
+            hooked.add(library)
         request.route = str(route)[:MAX_CHARS]
 
 

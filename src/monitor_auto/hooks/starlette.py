@@ -14,7 +14,7 @@ _undo: list[Undo] = []
 
 def install(module: Any) -> None:
     """Watch every application. Called after `import starlette.applications`."""
-    _undo.append(wrap(module.Starlette, "__call__", asgi.watched("asgi", False)))
+    _undo.append(wrap(module.Starlette, "__call__", asgi.watched("starlette", "asgi")))
 
 
 def install_routing(module: Any) -> None:
@@ -42,7 +42,7 @@ def on_route(route: Any, args: Any, kwargs: Any) -> None:
     request = serving.open_request()
     if request is not None:
         scope = args[0] if args else kwargs.get("scope")
-        serving.note_route(request.prefix + str(effective_path(scope) or route.path))
+        serving.note_route("starlette", request.prefix + str(effective_path(scope) or route.path))
 
 
 def on_mount(route: Any, args: Any, kwargs: Any) -> None:

@@ -20,15 +20,15 @@ _undo: list[Undo] = []
 class Sending:
     """Stands for a connection's `endheaders` until that is called: then all headers are there, and none is sent."""
 
-    __slots__ = ("connection", "headers")
+    __slots__ = ("begun", "connection")
 
-    def __init__(self, connection: Any, headers: outgoing.Headers) -> None:
-        self.connection, self.headers = connection, headers
+    def __init__(self, connection: Any, begun: outgoing.Begun) -> None:
+        self.connection, self.begun = connection, begun
 
     @property
     def __call__(self) -> Any:
         vars(self.connection).pop("endheaders", None)
-        guard.call(LIBRARY, outgoing.add_to_buffer, self.connection._buffer, self.headers)
+        guard.call(LIBRARY, outgoing.add_to_buffer, self.connection._buffer, self.begun)
         return self.connection.endheaders  # called by C: no frame of ours is in the way of what it raises
 
 
@@ -55,30 +55,29 @@ def before_request(pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if not isinstance(method, str) or not isinstance(url, str):
         return None  # the call is wrong, and what it raises says so
     address, path = outgoing.where(url, *address_of(pool))
-    begun = outgoing.begin(address[0])
-    if begun[2] and hasattr(connection, "_buffer"):  # not HTTP/2
-        vars(connection)["endheaders"] = Sending(connection, begun[2])
-    return begun, connection, method, address, path
+    begun = outgoing.begin(outgoing.kind_of(LIBRARY, method, address, path))
+    if begun[3] is not None and hasattr(connection, "_buffer"):  # not HTTP/2
+        vars(connection)["endheaders"] = Sending(connection, begun)
+    return begun, connection
 
 
 def after_request(state: Any, response: Any, error: BaseException | None) -> None:
     """Record one attempt."""
-    begun, connection, method, address, path = state
+    begun, connection = state
     if error is not None and type(vars(connection).get("endheaders")) is Sending:
         del vars(connection)["endheaders"]
-    outgoing.end(begun, LIBRARY, method, address, path, getattr(response, "status", None), error)
+    outgoing.end(begun, getattr(response, "status", None), error)
 
 
 def before_tunnel(pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Begin to have a proxy make a tunnel. It gets no trace: that is for whoever is behind it."""
-    return outgoing.begin(""), address_of(pool)
+    return outgoing.begin(outgoing.kind_of(LIBRARY, "CONNECT", address_of(pool), None))
 
 
 def after_tunnel(state: Any, result: Any, error: BaseException | None) -> None:
     """Record a tunnel that could not be made; one that was made is part of the request that goes through it."""
-    begun, address = state
     if error is not None:
-        outgoing.end(begun, LIBRARY, "CONNECT", address, None, None, error)
+        outgoing.end(state, None, error)
 
 
 def address_of(pool: Any) -> tuple[str, int | None]:

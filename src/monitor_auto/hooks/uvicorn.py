@@ -29,5 +29,5 @@ def begin(config: Any, args: Any, kwargs: Any) -> Any:
 
 def end(config: Any, result: Any, error: BaseException | None) -> None:
     """Enclose the application, now that all that uvicorn puts around it is in place."""
-    if error is None and not isinstance(config.loaded_app, asgi.Enclosed):
-        config.loaded_app = asgi.Enclosed(config.loaded_app, "uvicorn")
+    if error is None:
+        config.loaded_app = asgi.enclose(config.loaded_app, "uvicorn")

@@ -16,25 +16,33 @@ has made, for one) the server may ask more."""
 MARKS = {"uwsgi.version": "uwsgi", "mod_wsgi.version": "mod_wsgi"}
 
 
-def watched() -> Any:
+def watched(library: str) -> Any:
     """Return a wrapper for `wrapping.wrap`, around a method that is called as an application is."""
-    return passing.bind(passing.Call, (call_application,))
+    return passing.bind(passing.Call, (call_application, library))
 
 
 def call_application(call: Any, given: Any, more: Any) -> Any:
     """What wrapt calls: (wrapped, instance, args, kwargs)."""
     wrapped, _, args, kwargs = given
     is_ours = recorder.session is not None and len(args) == 2 and not kwargs and type(args[0]) is dict
-    request = guard.call("wsgi", begin, args[0]) if is_ours else None
+    request = guard.call("wsgi", begin, call[1], args[0]) if is_ours else None
     return wrapped(*args, **kwargs) if request is None else serve(wrapped, request, *args)
 
 
-def begin(environ: dict[str, Any]) -> serving.Request | None:
+def begin(library: str, environ: dict[str, Any]) -> serving.Request | None:
     """Begin a request; None where a hook of the server has."""
     if serving.is_seen():
         return None
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return serving.Request(server_of(environ), environ.get("REQUEST_METHOD"), path, environ.get("HTTP_TRACEPARENT"))
+    request = request_of(library, environ)
+    request.server = server_of(environ)
+    return request
+
+
+def request_of(library: str, environ: dict[str, Any]) -> serving.Request:
+    """Return the request that an environ describes, begun."""
+    get = environ.get
+    path = get("SCRIPT_NAME", "") + get("PATH_INFO", "")
+    return serving.Request(library, get("REQUEST_METHOD"), path, get("HTTP_TRACEPARENT"), get("HTTP_TRACESTATE"))
 
 
 def server_of(environ: dict[str, Any]) -> str:

@@ -52,8 +52,10 @@ def replace(kind: "Any", name: str, ours: "Any", real: "Any") -> "passing.Undo":
 def begin(handler: "Any", args: "Any", kwargs: "Any") -> "Any":
     """Begin a request: what is known of it lies in what its environment will be made of."""
     known = getattr(handler, "base_env", None) or handler.os_environ
-    path = known.get("SCRIPT_NAME", "") + known.get("PATH_INFO", "")
-    request = serving.Request("wsgiref", known.get("REQUEST_METHOD"), path, known.get("HTTP_TRACEPARENT"))
+    get = known.get
+    path = get("SCRIPT_NAME", "") + get("PATH_INFO", "")
+    given = get("HTTP_TRACEPARENT"), get("HTTP_TRACESTATE")
+    request = serving.Request("wsgiref", get("REQUEST_METHOD"), path, *given)
     vars(handler)[REQUEST] = request
     return handler, request
 
