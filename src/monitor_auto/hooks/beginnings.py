@@ -6,7 +6,7 @@ Guarantees: a rule of redaction that is added later applies to what is recorded 
 """
 
 from .. import boot
-from ..boot import encode, recorder
+from ..boot import encode, recorder, redact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ def text_of(facts: "dict[str, Any]") -> str:
     text = ""
     try:
         text = "".join(_encode_flat(facts, 0))
-        is_odd = len(text) > recording.MAX_FAST_CHARS or recording.is_suspicious_json(text, text.encode(), len(facts))
+        kinds = text.encode().translate(redact.KINDS)  # as in `recording.record`
+        is_plain = kinds.count(b"@") == len(facts) and not redact.needs_look(text, kinds)
     except (TypeError, UnicodeEncodeError):  # no `_json`, a lone surrogate
-        is_odd = True
-    return str(encode.encode(facts) if is_odd else text)[:-1]
+        is_plain = False
+    return str(text if is_plain and len(text) < recording.MAX_FAST_CHARS else encode.encode(facts))[:-1]
 
 
 def is_left_out(name: str) -> bool:
