@@ -582,3 +582,13 @@ def test_functions_are_put_back_as_they_were(children: Children) -> None:
     done = children.twin(source)
     assert done.stdout.count(b"'builtin_function_or_method'") == 20
     assert "session.end" in done.names
+
+
+def test_option_c_without_code_is_recorded_as_it_is(children: Children) -> None:
+    """`gzip -c` has no code behind its option; a command line that nobody has typed would lead astray."""
+    program = """
+        import subprocess
+        subprocess.run(["gzip", "-c"], input=b"", stdout=subprocess.DEVNULL, check=True)
+    """
+    (start,) = children.run(program).named("process.start")
+    assert start["data"]["argv"] == ["gzip", "-c"]

@@ -95,7 +95,7 @@ def all_tidy(*texts):
 
 def command_line(arguments, how):
     """Return a command line that may be recorded. Most hold no option that could be a secret's: those are done here."""
-    has_code = arguments[1:2] == ["-c"]
+    has_code = arguments[1:2] == ["-c"] and len(arguments) > 2
     shown = [*arguments[:2], "[code]", *arguments[3:]] if has_code else arguments
     rest = "\n".join(shown[3 if has_code or arguments[1:2] == ["-m"] else 1 :])
     if how == "scrubbed" and len(shown) <= 20 and len(rest) < 1000 and "=" not in rest and "\n-" not in "\n" + rest:

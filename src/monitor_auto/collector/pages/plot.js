@@ -39,13 +39,20 @@ function scaleOf(points, least, most) {
   const [from, to] = [points[0][0], Math.max(points.at(-1)[0], points[0][0] + 1)];
   const low = least >= 0 && least < most * 0.6 ? 0 : least;
   const room = most - low || Math.abs(most) || 1;
-  const [bottom, top] = [low === 0 ? 0 : low - room * 0.1, most + room * 0.1];
+  const isCount = most - low < 20 && points.every((point) => Number.isInteger(point[1]));
+  const [bottom, top] = isCount ? wholeBounds(low, most) : [low === 0 ? 0 : low - room * 0.1, most + room * 0.1];
   const perMs = (WIDTH - LEFT - RIGHT) / (to - from);
   return {
     from, to, bottom, top, perMs,
     x: (at) => Math.round((LEFT + (at - from) * perMs) * 10) / 10,
     y: (value) => Math.round((HEIGHT - BOTTOM - ((value - bottom) / (top - bottom)) * (HEIGHT - TOP - BOTTOM)) * 10) / 10,
   };
+}
+
+// Threads are counted: the line in the middle has to be a whole number, too.
+function wholeBounds(low, most) {
+  const bottom = low === 0 ? 0 : low - 1;
+  return [bottom, Math.max(most, bottom + 1) + ((Math.max(most, bottom + 1) - bottom) % 2)];
 }
 
 function grid(scale, field) {
