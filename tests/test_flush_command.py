@@ -211,6 +211,36 @@ def test_interrupted_flush_loses_nothing(children: Children, collector: Collecto
     assert_once(collector, count)
 
 
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_interrupt_that_python_loses_ends_it_all_the_same(children: Children, collector: Collector, when: str) -> None:
+    """What a signal handler raises while an object is destroyed is printed and forgotten: who presses Ctrl-C just then
+    would wait for half a minute.
+    """
+    source = """
+        import httpx, os, signal, sys
+        class Destroyed:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+        def losing(real):
+            def call(*args, **more):
+                Destroyed()
+                return real(*args, **more)
+            return call
+        if sys.argv.pop() == "within":
+            httpx.Client.post = losing(httpx.Client.post)
+        else:
+            httpx.Client.__init__ = losing(httpx.Client.__init__)
+        from monitor_auto.cli import main
+        main(["flush"])
+    """
+    leave(children, collector)
+    collector.answer = Answer(silent=True)
+    done = children.run(source, argv=[when], endpoint=collector.url, env={"MONITOR_DISABLE": "1"}, timeout=25)
+    assert b"Exception ignored in: <function Destroyed.__del__" in done.stderr
+    assert b"monitor-auto: 2 events left: interrupted.\n" in done.stderr
+    assert len(collector.requests) == (when == "within")
+
+
 @pytest.mark.parametrize("answer", [Answer(silent=True), DRIP], ids=["silent", "drips"])
 def test_timeout_ends_it_whatever_the_collector_does(
     answer: Answer, children: Children, collector: Collector, flush: Callable[..., Run]

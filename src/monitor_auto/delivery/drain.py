@@ -31,6 +31,8 @@ from .sending import Sending
 REQUEST_SECONDS = 30.0
 ALARM_MARGIN_SECONDS = 0.2
 """How much later than httpx's own timeouts the alarm comes."""
+AGAIN_SECONDS = 0.2
+"""How soon after a Ctrl-C that broke nothing off another attempt is made."""
 WITHHELD = "the programs that recorded them had a MONITOR_TOKEN, and here is none"
 _REQUIRED: dict[str, Any] = {
     "v": (int, str),
@@ -76,10 +78,12 @@ class Drain:
         self.outcome = Outcome(directories=existing_spools(settings))
         self.claims: list[claims.Claim] = []
         self.bytes_done = self.bytes_in_all = self.withheld = 0
+        self.is_interrupted = False
 
     def run(self) -> Outcome:
         """Deliver what there is and return the Outcome. Raises nothing for what collectors and disks do."""
         begin = time.monotonic()
+        real_handler = self.watch_interrupts()
         try:
             self.bytes_in_all = sum(segment_bytes(directory, self.key) for directory in self.outcome.directories)
             if self.outcome.directories:
@@ -96,11 +100,35 @@ class Drain:
         except OSError as error:
             self.outcome.why = f"the spool cannot be used: {error}"
         finally:
+            if real_handler is not None:
+                signal.signal(signal.SIGINT, real_handler)
             self.release(everything=True)
         self.keep_bounds()
         self.count_the_rest()
         self.outcome.seconds = round(time.monotonic() - begin, 3)
         return self.outcome
+
+    def watch_interrupts(self) -> Any:
+        """Remember a Ctrl-C, whose KeyboardInterrupt is lost where it comes in a destructor. Return the handler before,
+        None where there is nothing to watch: it is ignored, or this is not the main thread.
+        """
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+            return None
+        return signal.signal(signal.SIGINT, self.on_interrupt)
+
+    def on_interrupt(self, number: int, frame: Any) -> None:
+        """Break off, and again in a moment if that was in vain."""
+        self.is_interrupted = True
+        if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) == self.on_alarm:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+        raise KeyboardInterrupt
+
+    def on_alarm(self, number: int, frame: Any) -> None:
+        """Break off a request whose time is up: what waits for the network raises this, and httpx knows it."""
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        raise TimeoutError("timeout")
 
     def connect(self) -> Transport:
         """Return what sends. Raises NoAnswer where the environment, a proxy in it for example, does not let it."""
@@ -135,9 +163,11 @@ class Drain:
         deadline = min(self.deadline, time.monotonic() + REQUEST_SECONDS)
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
             return transport.post(data, deadline)
-        real_handler = signal.signal(signal.SIGALRM, on_alarm)
+        real_handler = signal.signal(signal.SIGALRM, self.on_alarm)
         signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - time.monotonic() + ALARM_MARGIN_SECONDS))
         try:
+            if self.is_interrupted:
+                raise KeyboardInterrupt
             return transport.post(data, deadline)
         except TimeoutError as error:  # the alarm, just when the answer was there
             raise NoAnswer("timeout") from error
@@ -193,11 +223,6 @@ class Drain:
                     self.outcome.running += bool(numbers)
         if self.outcome.left and not self.outcome.why:
             self.outcome.why = WITHHELD if self.withheld else "not every segment could be read"
-
-
-def on_alarm(number: int, frame: Any) -> None:
-    """Break off a request whose time is up: what waits for the network raises this, and httpx knows it."""
-    raise TimeoutError("timeout")
 
 
 def why_left(settings: Any, why: str) -> str:
