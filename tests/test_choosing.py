@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from monitor_auto.boot import choosing
 from support.children import Children, Run
+from support.commands import command, facts
 from support.sandbox import Sandbox
 
 GLOB = st.text(alphabet="ab-]![*?\\.é", max_size=9)
@@ -185,3 +186,26 @@ def test_workers_of_a_pool_are_not_asked_for_their_command_line(children: Childr
     done = children.twin(source, env={"MONITOR_INCLUDE": "script.py"})
     assert done.stdout == b"[2, 3]\n"
     assert {"exec", "spawn"} <= {event["data"]["start_method"] for event in done.named("session.start")}
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({}, ""),
+        ({"MONITOR_EXCLUDE": "pip*, black"}, "all but pip*, black (MONITOR_EXCLUDE)"),
+        ({"MONITOR_INCLUDE": "/srv/jobs/*"}, "only /srv/jobs/* (MONITOR_INCLUDE)"),
+        (
+            {"MONITOR_INCLUDE": "job_*.py", "MONITOR_EXCLUDE": "job_x.py"},
+            "only job_*.py (MONITOR_INCLUDE) but not job_x.py (MONITOR_EXCLUDE)",
+        ),
+    ],
+)
+def test_who_misses_a_program_is_told_that_not_all_are_monitored(
+    children: Children, env: dict[str, str], told: str
+) -> None:
+    """A monitor that is on and records nothing of the one program that matters sends its user to the wrong places."""
+    assert facts(children, "status", env=env)["programs"] == told
+    page = [line.split(None, 1) for line in command(children, "status", env=env).stdout.decode().splitlines()]
+    assert ["programs", told] in page or not told
+    checks = facts(children, "doctor", env=env)["checks"]
+    assert [check["what"] for check in checks if check["name"] == "programs"] == [f"monitored are {told}"] * bool(told)

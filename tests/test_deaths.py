@@ -5,6 +5,7 @@ import resource
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_auto.delivery import deaths
+from monitor_auto.delivery import deaths, oomkills
 from support.children import Children
 from support.collector import Collector
 from support.remains import SOURCE, ended, event, lines, session_id, write_segment
@@ -397,3 +398,67 @@ def wait_for_name(collector: Collector, name: str) -> dict[str, Any]:
             return found[0]
         collector.wait_for_request(len(collector.requests) + 1, 120)
     raise AssertionError(f"no {name} among {collector.names()}")
+
+
+KERNEL_LOG = (
+    b"6,880,1000000,-;eth0: link becomes ready\n SUBSYSTEM=net\n",
+    b"6,881,5000000,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),task=python,pid=4242,uid=1000\n",
+    b"3,882,5000100,-;Memory cgroup out of memory: Killed process 4242 (python) total-vm:1024kB\n",
+    b"6,883,x,-;oom-kill:task=python,pid=7,uid=0\n",
+    b"6,884,9000000,-;oom-kill:task=python\n",
+    b"",
+    b"\xff;oom-kill:,pid=8,\n",
+)
+
+
+def test_kernel_log_is_read_as_the_kernel_writes_it() -> None:
+    """Half a record, or another one with the same words, must not make a killer of the kernel."""
+    assert list(oomkills.kills(iter(KERNEL_LOG), 100.0)) == [(4242, 105.0)]
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group that holds 64 MiB, whose kills the kernel's log tells us of."""
+    top = Path("/sys/fs/cgroup")
+    is_first = (top / "memory").is_dir()
+    group = (top / "memory" if is_first else top) / f"monitor-test-{os.getpid()}"
+    try:
+        os.close(os.open(oomkills.LOG, os.O_RDONLY | os.O_NONBLOCK))
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"needs the right to make control groups, and to read the kernel's log: {error}")
+    try:
+        (group / ("memory.limit_in_bytes" if is_first else "memory.max")).write_text(str(64 << 20))
+        yield group
+    except OSError as error:
+        pytest.skip(f"no limits for memory here: {error}")
+    finally:
+        group.rmdir()
+
+
+def test_program_that_the_kernel_killed_for_want_of_memory_is_told_as_such(
+    children: Children, collector: Collector, small_group: Path
+) -> None:
+    """SIGKILL by a colleague and SIGKILL by the kernel ask for quite different remedies."""
+    source = """
+    import subprocess, sys
+    code = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); print('in', flush=True); b'x' * (512 << 20)"
+    print(subprocess.run([sys.executable, "-c", code, sys.argv[1]]).returncode)
+    """
+    done = children.run(source, argv=[str(small_group / "cgroup.procs")], endpoint=collector.url)
+    assert done.stdout == b"in\n-9\n"
+    children.run(FLUSH, endpoint=collector.url)
+    (lost,) = [event for event in collector.unique() if event["name"] == "session.lost"]
+    assert (lost["data"]["signal"], lost["data"]["oom"]) == ("SIGKILL", True)
+
+
+def test_program_that_somebody_killed_is_not_taken_for_one_without_memory(
+    children: Children, collector: Collector
+) -> None:
+    """What is not known is not said."""
+    source = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)'])"
+    children.run(source, endpoint=collector.url)
+    children.run(FLUSH, endpoint=collector.url)
+    (lost,) = [event for event in collector.unique() if event["name"] == "session.lost"]
+    assert lost["data"]["signal"] == "SIGKILL"
+    assert "oom" not in lost["data"]

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -592,3 +593,24 @@ def test_option_c_without_code_is_recorded_as_it_is(children: Children) -> None:
     """
     (start,) = children.run(program).named("process.start")
     assert start["data"]["argv"] == ["gzip", "-c"]
+
+
+def test_child_whose_environment_is_cleared_is_monitored_by_the_site_file(changeable: Sandbox, tmp_path: Path) -> None:
+    """`env -i` takes the settings and the link away: the operator's file is left, and the pid joins the two."""
+    children = Children(changeable, tmp_path)
+    source = """
+    import subprocess, sys
+    code = "import os; print(sorted(set(os.environ) - {'LC_CTYPE'}))"
+    print(subprocess.run(["env", "-i", sys.executable, "-c", code], capture_output=True, text=True))
+    """
+    before = children.run(source, bare=True)
+    site = changeable.folder / "etc" / "monitor-auto.env"
+    site.parent.mkdir(exist_ok=True)
+    site.write_text(f"MONITOR_ENDPOINT=local:\nMONITOR_SPOOL_DIR={children.spool}\n")
+    done = children.run(source)
+    assert (done.stdout, done.stderr, done.status) == (before.stdout, before.stderr, before.status)
+    assert b"stdout='[]\\n', stderr=''" in done.stdout
+    (child,) = [event for event in done.named("session.start") if event["data"]["program"] == "-c"]
+    (started,) = done.named("process.start")
+    assert child["data"]["pid"] == started["data"]["pid"]
+    assert child["session"].get("parent") is None

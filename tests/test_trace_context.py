@@ -243,3 +243,80 @@ def test_parent_of_a_child_that_is_not_python_is_named(children: Children) -> No
     words = ["python", "-c", "import os, sys; os.system(f'sh -c \"{sys.executable} -c pass; true\"')"]
     root, child = children.twin(words).named("session.start")
     assert child["session"]["parent"] == root["session"]["id"]
+
+
+SPANNED = """
+    import asyncio, os, subprocess, sys
+    from monitor_auto import Monitor
+    code = "import os; from monitor_auto import Monitor; Monitor.event('{}')"
+    def asynchronous(words):
+        async def main():
+            return await (await asyncio.create_subprocess_exec(*words)).wait()
+        return asyncio.run(main())
+    def fork(words):
+        pid = os.fork()
+        if pid == 0:
+            Monitor.event(words[-1].split("'")[1])
+            os._exit(0)
+        return os.waitpid(pid, 0)[1]
+    def fork_exec(words):
+        pid = os.fork()
+        if pid == 0:
+            os.execv(words[0], words)
+        return os.waitpid(pid, 0)[1]
+    WAYS = {
+        "run": lambda words: subprocess.run(words).returncode,
+        "given": lambda words: subprocess.run(words, env={}).returncode,
+        "preexec": lambda words: subprocess.run(words, preexec_fn=int).returncode,
+        "spawn": lambda words: os.spawnv(os.P_WAIT, words[0], words),
+        "posix_spawn": lambda words: os.waitpid(os.posix_spawn(words[0], words, {}), 0)[1],
+        "system": lambda words: os.system(f'{words[0]} -c "{words[2]}"'),
+        "asyncio": asynchronous, "fork": fork, "fork_exec": fork_exec,
+    }
+    for way, start in WAYS.items():
+        with Monitor.span("work." + way):
+            print(way, start([sys.executable, "-c", code.format("child." + way)]), flush=True)
+            os.system(f"echo $TRACEPARENT > in.{way}")
+        os.system(f"echo $TRACEPARENT > after.{way}")
+    print(sorted(name for name in os.environ if name in ("TRACEPARENT", "MONITOR_PARENT")))
+"""
+
+
+def test_child_of_a_span_hangs_below_it_however_it_is_started(children: Children) -> None:
+    """A timeline shows a child within the request or the piece of work that has started it, or it shows a heap."""
+    done = children.run(SPANNED)
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[-1] == b"[]"
+    (root,) = [event for event in done.named("session.start") if event["session"].get("parent") is None]
+    sessions = {event["session"]["id"]: event for event in done.named("session.start")}
+    ways = [name[6:] for name in done.names if name.startswith("child.")]
+    assert sorted(ways) == sorted(
+        {"run", "given", "preexec", "spawn", "posix_spawn", "system", "asyncio", "fork", "fork_exec"}
+    )
+    for way in ways:
+        (span,) = done.named("work." + way)
+        (child,) = done.named("child." + way)
+        above = sessions[child["session"]["id"]]
+        while above["session"].get("parent") != root["session"]["id"]:  # a forked one that has called exec
+            above = sessions[above["session"]["parent"]]
+        assert above["data"]["parent_span_id"] == span["span"]["span_id"], way
+        assert child["session"]["trace_id"] == root["session"]["trace_id"]
+        own = [row for row in done.named("process.start") if row["session"]["id"] == root["session"]["id"]]
+        assert [row for row in own if row.get("span", {}).get("span_id") == span["span"]["span_id"]], way
+        inside, after = ((children.folder / "cwd" / f"{when}.{way}").read_text().strip() for when in ("in", "after"))
+        assert inside.split("-")[2] == span["span"]["span_id"], way
+        assert after == handed(root)
+
+
+def test_traceparent_that_the_program_has_set_is_not_that_of_a_span(children: Children) -> None:
+    """A program with a tracer of its own knows better what its children belong to."""
+    source = f"""
+    import os
+    from monitor_auto import Monitor
+    os.environ["TRACEPARENT"] = "{OUTER}"
+    with Monitor.span("work.all"):
+        os.system("echo $TRACEPARENT > handed")
+    """
+    done = children.run(source)
+    assert len(done.named("work.all")) == 1
+    assert (children.folder / "cwd" / "handed").read_text() == OUTER + "\n"

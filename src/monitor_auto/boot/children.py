@@ -86,6 +86,8 @@ def on_fork_exec(args, kwargs, name):
         changed = cold("environments").for_list(args[1], args[0], args[4], args[5])
         if changed is not None:
             args = (*args[:5], changed, *args[6:])
+    if "context" in cold.__globals__:  # there has been a span
+        cold("context").hand_down()
     began = monotonic()
     method = "subprocess"
     if sys._getframe(3).f_back.f_globals.get("__name__") != method:
@@ -113,6 +115,8 @@ def started(pid, began, words, method, worker=None):
     """Record a child, and its exit if somebody has seen that already. Return its number in this session, None where
     nothing is recorded. The limit on children counts from the 17th on, which spares most programs a look.
     """
+    if "context" in cold.__globals__:
+        cold("context").take_back()
     number = next(numbers)
     if number > 16 or recorder.settings.rate_limit < 1000:
         if not cold("limits").admit_process():

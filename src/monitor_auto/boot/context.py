@@ -10,7 +10,7 @@ else goes on with, an abandoned one that is closed by the garbage collector): th
 
 import os
 
-from . import guard, recorder, stdlib
+from . import cold, guard, recorder, stdlib
 
 variable = None
 """A ContextVar, once there has been a span. It holds the current one: (trace id, span id, member of events inside it,
@@ -24,6 +24,8 @@ owner = None
 """The session that these ids were made for."""
 _urandom = os.urandom  # the program may replace that of the module
 _write = None
+_handed = None
+"""The lineage in the C environment, where it is not as the session has put it."""
 
 
 def enter(remote=None, request=None, state=None):
@@ -73,7 +75,7 @@ def leave(span, token):
     """End a span: what was current before it is current again."""
     try:
         variable.reset(token)
-    except ValueError:  # begun in another context
+    except (ValueError, RuntimeError):  # begun in another context; ended already
         if variable.get() is span:
             variable.set(None)
 
@@ -120,6 +122,43 @@ def traceparent():
     """Return the W3C `traceparent` that an outgoing request or a child is to carry; None without a session."""
     ids = current()
     return None if ids is None else "00-" + "-".join(ids)
+
+
+def lineage():
+    """Return the lineage that a child is to find: this session's, with the current span in the place of its own."""
+    own = recorder.session.lineage
+    span = None if variable is None else variable.get()
+    return own if span is None else (*own[:2], span[0], span[1], span[4], own[5])
+
+
+def hand_down(given=None):
+    """Have a child that inherits the C environment find the current span there, or the `given` lineage.
+
+    It is put there before each child that is started while there is a span, and taken back afterwards, so of two
+    threads that start a child in the same moment each has its own. A TRACEPARENT that the program has set itself stays.
+    """
+    global _handed
+    wanted = given or lineage()
+    if recorder.session is None or wanted[2:4] == (_handed or recorder.session.lineage)[2:4]:
+        return
+    _handed = wanted
+    taken_over = cold.__globals__["_taken_over"]
+    os.putenv("MONITOR_PARENT", ":".join(wanted) + taken_over)
+    outer = cold("inherited").context_of(os.environ.get("TRACEPARENT"))
+    if recorder.settings.propagate and (outer[1] if outer else "") == wanted[5]:
+        os.putenv("TRACEPARENT", "00-" + "-".join(wanted[2:5]))
+
+
+def forget():
+    """In a forked child: what its parent has handed down is nothing to it."""
+    global _handed
+    _handed = None
+
+
+def take_back():
+    """Have the C environment name the session again."""
+    if _handed is not None and recorder.session is not None:
+        hand_down(recorder.session.lineage)
 
 
 def holding(span):

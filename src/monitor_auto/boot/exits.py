@@ -109,6 +109,8 @@ def on_exec(args, kwargs, name):
     path = kwargs.get("path", args[0] if args else None)
     if not can_start(path):
         return None
+    if "context" in cold.__globals__:  # there has been a span: what comes is below it
+        cold("context").hand_down()
     if recorder.session.pid == system.getpid() and endings.end("exec", None):
         recorder.wake = resume
     return cold("environments").for_exec(args, kwargs) if name == "execve" else None

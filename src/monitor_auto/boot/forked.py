@@ -18,10 +18,13 @@ def become_child(settings, lineage, frame):
     True: it is, or sleeps.
     """
     is_child_of_session = recorder.session is not None
+    loaded = start_session.__globals__
+    if is_child_of_session and "context" in loaded:  # with the first span
+        lineage = loaded["context"].lineage()
+        loaded["context"].forget()
     if recorder.segment is not None:
         repairs.forget(recorder.segment)
         spool.start(recorder.segment, None)
-    loaded = start_session.__globals__
     if "children" in loaded:  # those are its parent's
         loaded["children"].known.clear()
         loaded["children"].early.clear()

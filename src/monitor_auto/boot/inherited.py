@@ -23,11 +23,13 @@ taken = {}
 
 
 def handed_down(session):
-    """Return the variables that link a child to a session; for a child whose environment is given by the program.
+    """Return the variables that link a child to a session, or to the span that it is in; for a child whose environment
+    is given by the program.
 
     The trace is in there: a child session of ours needs no TRACEPARENT.
     """
-    return {PARENT_VARIABLE: ":".join(session.lineage)}
+    spans = cold.__globals__.get("context")  # with the first span
+    return {PARENT_VARIABLE: ":".join(session.lineage if spans is None else spans.lineage())}
 
 
 def lineage_of(text, traceparent):

@@ -49,6 +49,12 @@ def failed(error):
     return made
 
 
+def hand_down():
+    """Name the current span to a child, if there has been one in this process."""
+    if "context" in cold.__globals__:
+        cold("context").hand_down()
+
+
 def exchange(subprocess, real_fork_exec, fork_exec):
     """Replace what `subprocess` had taken before we came by our own."""
     ours = {real_fork_exec: fork_exec, patches.real_of(os.waitpid): os.waitpid}
@@ -83,6 +89,7 @@ def install_forkserver(forkserver):
 
 def on_fork(real):
     """Return what calls os.fork or os.forkpty in C, and then tells us the result."""
+    hand_down()
     began = monotonic()
     name = real.__name__
     background = cold.__globals__.get("background")  # if it is loaded
@@ -129,6 +136,7 @@ def expect(frame):
         changed = cold("environments").for_list(values["executable_list"], values["args"], values["cwd"], environment)
         if changed is not None:  # Popen has made the list, and nobody else has seen it
             environment[:] = changed
+    hand_down()
     children.expected.append((ref(values["self"]), values["args"], monotonic()))
 
 
@@ -152,6 +160,7 @@ def on_posix_spawn(args, kwargs, name):
         changed = cold("environments").for_mapping(path, words, environment, name == "posix_spawnp")
         if changed is not None:
             args = (path, words, changed)
+    hand_down()
     return args, kwargs, children.started, monotonic(), words, "os." + name
 
 
@@ -166,7 +175,11 @@ def on_system(args, kwargs, name):
     began = monotonic()
     number = children.started(None, began, ["sh", "-c", command], "os.system")
 
+    hand_down()
+
     def after_system(status):
+        if "context" in cold.__globals__:
+            cold("context").take_back()
         if number is not None:
             children.exited(None, cold("unwaited").facts_of_status(status), (number, began))
 

@@ -57,6 +57,15 @@ class Configuration:
         return given if given.get("MONITOR_ENDPOINT") else {**self.site_values, **given}
 
 
+def programs_text(settings: Any) -> str:
+    """Return which programs MONITOR_INCLUDE and MONITOR_EXCLUDE leave in; "" where they leave in all."""
+    if settings.choice is None:
+        return ""
+    include, exclude = settings.choice
+    parts = ["only " + ", ".join(include) + " (MONITOR_INCLUDE)"] if include else ["all"]
+    return " but ".join(parts + ["not " * bool(include) + ", ".join(exclude) + " (MONITOR_EXCLUDE)"] * bool(exclude))
+
+
 def is_elevated() -> bool:
     """Return whether this interpreter runs with another user's rights (setuid), so that no environment counts."""
     return hasattr(os, "geteuid") and (os.geteuid() != os.getuid() or os.getegid() != os.getgid())

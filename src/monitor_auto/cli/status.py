@@ -10,7 +10,7 @@ from monitor_auto.boot import arrivals, targets
 from monitor_auto.boot.formats import endpoint_key
 
 from . import installation, seen_hooks, spools
-from .configuration import Configuration, read_configuration
+from .configuration import Configuration, programs_text, read_configuration
 from .terminal import age_text, coloured, counted, print_json, row, size_text
 
 DESCRIPTION = """\
@@ -39,6 +39,7 @@ class Status:
     endpoint_from: str
     has_token: bool
     site_file: str | None
+    programs: str
     start_lines: list[installation.StartLine]
     spool: spools.Place
     backlog: list[spools.Backlog]
@@ -79,6 +80,7 @@ def look(configuration: Configuration) -> Status:
         endpoint_from=configuration.origin,
         has_token=configuration.has_endpoint and bool(settings.token),
         site_file=configuration.site_file if configuration.has_site_file else None,
+        programs=programs_text(settings),
         start_lines=lines,
         spool=spools.place_of(settings),
         backlog=backlog,
@@ -99,6 +101,8 @@ def page(status: Status) -> list[str]:
     if status.endpoint:
         token = "with a token" if status.has_token else "without a token"
         lines.append(row("endpoint", f"{status.endpoint}, {token}"))
+    if status.programs:
+        lines.append(row("programs", status.programs))
     lines += [row("start line", f"{line.path} ({line.state})") for line in status.start_lines] or [
         row("start line", "none: no program of this environment is monitored")
     ]

@@ -9,7 +9,7 @@ import time
 from monitor_auto.boot import encode
 from monitor_auto.boot.formats import dense_object, timestamp
 
-from . import deaths, strict
+from . import deaths, oomkills, strict
 from .segments import READ, Segment, Unreadable, open_own, read_header, session_id
 
 TYPE_CHECKING = False  # see lines.py
@@ -149,6 +149,8 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
     if not signal and not seen and deaths.is_there(header, began) == "exec":
         facts["reason"] = "exec"  # by C code: Python's own is seen
     facts["reboot"] = deaths.is_rebooted(remains.header)
+    if not facts["reboot"] and facts["signal"] in ("SIGKILL", "") and "exit_code" not in seen:
+        facts["oom"] = oomkills.is_killed(pid, remains.last_write, time.time())
     facts.update(last_event=last.get("name"), last_event_at=last.get("timestamp"))
     facts["lived_at_least_ms"] = max(0, round((ended - began) * 1000))
     kept = {name: value for name, value in facts.items() if value or name == "exit_code"}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from monitor_auto.boot import arrivals, entries, targets
 
-from ..configuration import KNOWN, Configuration, is_elevated
+from ..configuration import KNOWN, Configuration, is_elevated, programs_text
 from . import OK, WARNING, WRONG, Check
 
 EXAMPLE = "export MONITOR_ENDPOINT=http://127.0.0.1:9090/v1/events, or monitor-auto enable --endpoint URL"
@@ -22,6 +22,7 @@ def check(configuration: Configuration) -> Iterator[Check]:
     yield from site_file(configuration)
     yield from values(configuration)
     yield from names(configuration)
+    yield from programs(configuration)
     yield from libraries(configuration)
     yield from elevated()
 
@@ -103,6 +104,13 @@ def names(configuration: Configuration) -> Iterator[Check]:
         near = difflib.get_close_matches(name, KNOWN, 1, 0.8)
         remedy = f"Did you mean {near[0]}?" if near else "Unset it."
         yield Check("name", WARNING, f"{name} means nothing to this version", remedy)
+
+
+def programs(configuration: Configuration) -> Iterator[Check]:
+    """Say that not all programs are monitored: who misses one has to find the reason here."""
+    text = programs_text(configuration.settings)
+    if text:
+        yield Check("programs", OK, f"monitored are {text}")
 
 
 def libraries(configuration: Configuration) -> Iterator[Check]:
