@@ -293,7 +293,8 @@ def sources_in(header: bytes) -> "dict[str, int]":
     """Return what the account has to know of the segments that a merged one was made of (rewrite.py: source_words)."""
     words = header.partition(b'"of":"')[2].partition(b'"')[0]
     tally = Tally.parse(words)
-    return tally.counts if tally is not None else {}
+    counts = tally.counts if tally is not None else {}
+    return {word: count for word, count in counts.items() if word.startswith(("of:", "had:"))}
 
 
 def write_whole(path: str, data: bytes) -> None:
