@@ -189,7 +189,7 @@ def test_ledger_is_counted_by_cause(children: Children) -> None:
     found = facts(children, "status", announce_internal_errors=True)["troubles"]
     assert found["dropped"] == {"no disk took them": 9}
     assert found["internal_errors"] == {"end at x.py:3: KeyError": 1}
-    assert found["problems"] == {"problem: files hide modules": 1}
+    assert found["problems"] == {"files hide modules": 1}
     shown = command(children, "status", announce_internal_errors=True).stdout.decode()
     assert "dropped     9 × no disk took them\n" in shown
 

@@ -233,7 +233,7 @@ def _sort(found: Troubles, line: dict[str, Any]) -> None:
     elif what == "aside":
         counts = found.aside
     else:
-        counts, cause = found.problems, f"{what}: {cause}"
+        counts, cause = found.problems, cause if what == "problem" else f"{what}: {cause}"
     counts[cause] = counts.get(cause, 0) + count
 
 
