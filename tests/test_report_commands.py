@@ -1,5 +1,6 @@
 """`monitor-auto run` tells at its end what happened, and `report` tells it again: from a spool, a file, a collector."""
 
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from monitor_auto.cli import showing
 from support.children import Children, Run
 from support.collector import Collector
 from support.commands import WORDS, command
@@ -123,6 +125,22 @@ def test_report_on_a_terminal_has_its_width_and_colours(children: Children) -> N
         assert "\x1b[31mexit 1" in told
         lines = re.sub(r"\x1b\[[0-9;]*m", "", told[told.index("processes") :]).splitlines()
         assert 60 >= max(map(len, lines)) if columns == 60 else 80 < max(map(len, lines)) <= 120
+
+
+def test_reading_says_how_far_it_is_on_a_terminal_and_nowhere_else() -> None:
+    """A hundred thousand events take seconds; who waits wants to know that something happens."""
+    given = [{"number": number} for number in range(1000)]
+    main, side = os.openpty()
+    shown = b""
+    with open(side, "w", encoding="utf-8") as terminal:
+        assert list(showing.counting(given, terminal, after_seconds=0.0)) == given
+        while not shown.endswith(b"\r\x1b[K"):
+            shown += os.read(main, 4096)
+    os.close(main)
+    assert "reading … 256 events" in shown.decode()
+    plain = io.StringIO()
+    assert list(showing.counting(given, plain, after_seconds=0.0)) == given
+    assert plain.getvalue() == ""
 
 
 def test_command_that_a_signal_kills_is_told_before_we_die_of_it(children: Children) -> None:

@@ -84,15 +84,20 @@ def nothing(name: str | None = None) -> int:
 
 def read(arguments: Any) -> list[Run]:
     """Return the runs that the source holds, the newest last. Raises Unreadable."""
+    return build(showing.counting(events_of(arguments), sys.stderr))
+
+
+def events_of(arguments: Any) -> Iterable[dict[str, Any]]:
+    """Yield the events that the source holds. Raises Unreadable."""
     name, source = arguments.run_name, arguments.source
     if name and os.path.isfile(name):
-        return build(sources.of_file(Path(name)))
+        return sources.of_file(Path(name))
     if source and source.startswith(("http://", "https://")):
         key = None if arguments.list else name
-        return build(sources.of_collector(source, key, os.environ.get("MONITOR_COLLECT_TOKEN")))
+        return sources.of_collector(source, key, os.environ.get("MONITOR_COLLECT_TOKEN"))
     if source:
-        return build(sources.of_spool(Path(source)))
-    return build(event for directory in directories() for event in sources.of_spool(Path(directory)))
+        return sources.of_spool(Path(source))
+    return (event for directory in directories() for event in sources.of_spool(Path(directory)))
 
 
 def directories() -> Iterable[str]:

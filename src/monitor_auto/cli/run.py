@@ -133,7 +133,7 @@ def report(arguments: Any, folders: list[Path], tree: str, session: str) -> None
     from . import showing
 
     events = (event for folder in folders if folder.is_dir() for event in sources.of_spool(folder, tree))
-    done = part(build(events), session)
+    done = part(build(showing.counting(events, sys.stderr)), session)
     if done is None:
         return
     left_out = sum(map(runs.missing, folders))

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from monitor_auto.report import html, lines, markdown, text, trace
@@ -21,6 +21,7 @@ FORMS = {
     "trace": "for ui.perfetto.dev and chrome://tracing",
     "json": "the events, one JSON object a line",
 }
+PATIENCE_SECONDS, REDRAW_SECONDS = 1.0, 0.1
 MAX_COLUMNS, PLAIN_COLUMNS = 160, 100
 """On a wide terminal, and where there is none."""
 
@@ -29,6 +30,40 @@ def add_arguments(parser: Any) -> None:
     """Add the options that name files."""
     for form, purpose in FORMS.items():
         parser.add_argument(f"--{form}", metavar="FILE", help=f"write the run to FILE, or - : {purpose}")
+
+
+def counting(
+    events: Iterable[dict[str, Any]], stream: IO[str] | None, after_seconds: float = PATIENCE_SECONDS
+) -> Iterator[dict[str, Any]]:
+    """Yield the events; where that takes a while, and somebody looks, say how many there were so far."""
+    is_watched, is_drawn = has_watcher(stream), False
+    due = time.monotonic() + after_seconds
+    for count, event in enumerate(events, 1):
+        yield event
+        if is_watched and not count % 256 and time.monotonic() >= due:
+            is_watched = is_drawn = draw(stream, f"reading … {count:,} events")
+            due = time.monotonic() + REDRAW_SECONDS
+    if is_drawn:
+        draw(stream, "")
+
+
+def has_watcher(stream: IO[str] | None) -> bool:
+    """True for a terminal; not for what is closed."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+def draw(stream: IO[str] | None, text: str) -> bool:
+    """Put a text in the place of the last line. False when the terminal is gone."""
+    try:
+        if stream is not None:
+            stream.write(f"\r\x1b[K{text}")
+            stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def paper(stream: IO[str]) -> Paper:
