@@ -18,6 +18,7 @@ from support.serving import (
     FASTAPI,
     FLASK,
     PARENT,
+    SERVERS,
     STARLETTE,
     TRACE,
     TRACEPARENT,
@@ -53,12 +54,6 @@ WSGI_REQUESTS = [
 def servers(sandbox_for: Callable[..., Sandbox]) -> Sandbox:
     """An environment with every server and framework, in their newest versions."""
     return sandbox_for(sys.executable, *SERVERS)
-
-
-SERVERS = (
-    *("gunicorn", "uvicorn", "hypercorn", "websockets", "wsproto", "httptools", "aiohttp"),
-    *("flask", "django", "starlette", "fastapi"),
-)
 
 
 def test_requests_of_wsgiref_are_recorded(children: Children, sandbox: Sandbox) -> None:

@@ -18,6 +18,12 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
 
+SERVERS = (
+    *("gunicorn", "uvicorn", "hypercorn", "websockets", "wsproto", "httptools", "aiohttp"),
+    *("flask", "django", "starlette", "fastapi", "loguru", "structlog", "pytest"),
+)
+"""What an environment needs for all hooks of servers and frameworks, and a few more."""
+
 WSGI = """
 import sys
 from monitor_auto import Monitor

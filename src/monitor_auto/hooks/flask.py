@@ -29,8 +29,9 @@ def uninstall() -> None:
 
 def on_dispatch(app: Any, args: Any, kwargs: Any) -> None:
     """Note the rule that Flask has found."""
-    rule = sys.modules["flask.globals"].request.url_rule
-    serving.note_route("flask", getattr(rule, "rule", None))
+    if serving.open_request() is not None:  # else nobody is there to tell, and maybe there is no request
+        rule = sys.modules["flask.globals"].request.url_rule
+        serving.note_route("flask", getattr(rule, "rule", None))
 
 
 def on_exception(app: Any, args: Any, kwargs: Any) -> None:

@@ -45,7 +45,10 @@ def uninstall() -> None:
 
 def begin(worker: Any, args: Any, kwargs: Any) -> Any:
     """Begin a request: it is the argument that has been parsed."""
-    (parsed,) = [given for given in (*args, *kwargs.values()) if hasattr(given, "uri") and hasattr(given, "headers")]
+    found = [given for given in (*args, *kwargs.values()) if hasattr(given, "uri") and hasattr(given, "headers")]
+    if len(found) != 1:  # a wrong call, which fails behind us
+        return None
+    (parsed,) = found
     traces = [value for name, value in parsed.headers if name == "TRACEPARENT"]
     states = [value for name, value in parsed.headers if name == "TRACESTATE"]
     traceparent = traces[0] if len(traces) == 1 else None

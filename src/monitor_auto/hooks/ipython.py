@@ -5,10 +5,10 @@ IPython shows the errors of cells itself, so `sys.excepthook` never sees them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..boot import exits, guard, hooked, recorder
+from . import passing
 from .wrapping import Undo, wrap
 
 _undo: list[Undo] = []
@@ -17,7 +17,7 @@ _undo: list[Undo] = []
 def install(module: Any) -> None:
     """Wait for every shell that is made. Called once, after `import IPython.core.interactiveshell`."""
     if not _undo:
-        _undo.append(wrap(module.InteractiveShell, "init_events", monitored_init_events))
+        _undo.append(wrap(module.InteractiveShell, "init_events", passing.around("ipython", keep, on_events)))
 
 
 def uninstall() -> None:
@@ -26,11 +26,15 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def monitored_init_events(wrapped: Callable[..., Any], shell: Any, args: Any, kwargs: Any) -> Any:
-    """`InteractiveShell.init_events`, after which the shell takes our callback."""
-    result = wrapped(*args, **kwargs)
-    guard.call("ipython", shell.events.register, "post_run_cell", on_cell)
-    return result
+def keep(shell: Any, args: Any, kwargs: Any) -> Any:
+    """Watch every call of `InteractiveShell.init_events`, after which the shell takes our callback."""
+    return shell
+
+
+def on_events(shell: Any, result: Any, error: BaseException | None) -> None:
+    """Ask to be told the end of each cell."""
+    if error is None:
+        shell.events.register("post_run_cell", on_cell)
 
 
 def on_cell(result: Any) -> None:

@@ -5,11 +5,9 @@ What is watched is the handler and not the logger: a frame between them would be
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ..boot import guard, recorder
-from . import logs
+from . import logs, passing
 from .wrapping import Undo, wrap
 
 _undo: list[Undo] = []
@@ -20,7 +18,7 @@ _last: Any = None
 def install(module: Any) -> None:
     """Watch every handler. Called once, after `import loguru._handler`."""
     if not _undo:
-        _undo.append(wrap(module.Handler, "emit", monitored_emit))
+        _undo.append(wrap(module.Handler, "emit", passing.around("loguru", on_emit, passing.unwatched)))
 
 
 def uninstall() -> None:
@@ -29,16 +27,12 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def monitored_emit(wrapped: Callable[..., Any], handler: Any, args: Any, kwargs: Any) -> Any:
-    """`Handler.emit(record, level_id, from_decorator, is_raw, colored_message)`."""
-    if recorder.session is not None:
-        guard.call("loguru", on_emit, handler, args[0] if args else kwargs.get("record"))
-    return wrapped(*args, **kwargs)
-
-
-def on_emit(handler: Any, message: Any) -> None:
-    """Record a message, unless another handler has had it or this one is for more serious ones."""
+def on_emit(handler: Any, args: Any, kwargs: Any) -> None:
+    """`Handler.emit(record, level_id, from_decorator, is_raw, colored_message)`: record a message, unless another
+    handler has had it or this one is for more serious ones.
+    """
     global _last
+    message = args[0] if args else kwargs.get("record")
     if not isinstance(message, dict) or message["level"].no < max(logs.ERROR, handler.levelno):
         return
     if message["time"] is _last:

@@ -1,4 +1,4 @@
-"""What stands in for a method of the standard library, as a class that C calls: no frame of ours is on the stack while
+"""What stands in for a method of the standard library and calls a class in C: no frame of ours is on the stack while
 the real method runs, or none is left in the traceback of what it raises. For hooks; loads nothing.
 """
 
@@ -9,14 +9,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-bind: "Any" = patches.bind
 
+class Method(passing.Method):
+    """Looks like the real method or function; called is the class in `call`."""
 
-class Bound(type):
-    """The type of classes that, found in an instance's class, are called with the instance first: like a method."""
+    __slots__ = ("call",)
 
-    def __get__(cls, instance: "Any", owner: "Any" = None) -> "Any":
-        return cls if instance is None else bind(cls, instance)
+    __call__ = property(lambda self: object.__getattribute__(self, "call"))
+    __doc__ = vars(passing.Method)["__doc__"]
 
 
 def replace_before(owner: "Any", name: str, part: str, before: "Any") -> None:
@@ -29,8 +29,7 @@ def replace_before(owner: "Any", name: str, part: str, before: "Any") -> None:
         guard.call(part, before, args, kwargs)
         return object.__new__(cls)
 
-    facts = {"__new__": monitored_new, "__init__": staticmethod(real), "__slots__": ()}
-    patches.replace(owner, name, patches.disguise(Bound(name, (), facts), real))
+    replace(owner, name, real, (), {"__new__": monitored_new, "__init__": staticmethod(real), "__slots__": ()})
 
 
 def replace_around(owner: "Any", name: str, around: "Any") -> None:
@@ -43,5 +42,12 @@ def replace_around(owner: "Any", name: str, around: "Any") -> None:
         except BaseException as error:  # the program's own: C raises it again, behind our frames
             return passing.failed(cls, error)
 
-    facts = {"__new__": monitored_new, "__slots__": ()}
-    patches.replace(owner, name, patches.disguise(Bound(name, (passing.Passing,), facts), real))
+    replace(owner, name, real, (passing.Passing,), {"__new__": monitored_new, "__slots__": ()})
+
+
+def replace(owner: "Any", name: str, real: "Any", bases: "tuple[Any, ...]", facts: "dict[str, Any]") -> None:
+    """Put a stand-in that calls a class of these bases and facts into the place of a method."""
+    method = object.__new__(Method)
+    object.__setattr__(method, "real", real)
+    object.__setattr__(method, "call", type(name, bases, facts))
+    patches.replace(owner, name, method)

@@ -303,6 +303,7 @@ class Method:
     def __repr__(self) -> str:
         return repr(object.__getattribute__(self, "real"))
 
+    __doc__ = property(lambda self: object.__getattribute__(self, "real").__doc__)  # pydoc asks object
     __call__: "Any" = called_as(AroundMethod)
 
 

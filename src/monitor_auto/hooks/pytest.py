@@ -18,8 +18,8 @@ from _weakref import ref
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import context, guard, hooked, recorder
-from . import results
+from ..boot import context, hooked
+from . import passing, results
 from .wrapping import Undo, wrap
 
 CRASHED = "???"
@@ -49,10 +49,10 @@ class Test:
 def install(module: Any) -> None:
     """Watch all that. Called once, after `import _pytest.runner`."""
     if not _undo:
-        _undo.append(wrap(module, "_update_current_test_var", monitored_update))
-        _undo.append(wrap(module.TestReport, "from_item_and_call", monitored_report))
-        _undo.append(wrap(module.TestReport, "__init__", monitored_init))
-        _undo.append(wrap(module.CollectReport, "__init__", monitored_collect))
+        watch(module, "_update_current_test_var", on_update)
+        watch(module.TestReport, "from_item_and_call", on_made)
+        watch(module.TestReport, "__init__", on_made_by_hand)
+        watch(module.CollectReport, "__init__", on_collected)
         hooked.at_end.append(on_end)
 
 
@@ -63,40 +63,45 @@ def uninstall() -> None:
     hooked.at_end[:] = [function for function in hooked.at_end if function is not on_end]
 
 
-def monitored_update(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+def watch(module_or_class: Any, name: str, on_call: Callable[..., None]) -> None:
+    """Have `on_call((instance, args, kwargs), result)` called, shielded, after each call that has returned."""
+
+    def on_return(call: Any, result: Any, error: BaseException | None) -> None:
+        if error is None:
+            on_call(call, result)
+
+    _undo.append(wrap(module_or_class, name, passing.around("pytest", lambda *call: call, on_return)))
+
+
+def on_update(call: Any, _: Any) -> None:
     """`_update_current_test_var(item, when)`: a phase begins."""
-    result = wrapped(*args, **kwargs)
-    if recorder.session is not None and len(args) == 2 and args[1] == "setup":
-        guard.call("pytest", begin, args[0])
-    return result
+    args = call[1]
+    if len(args) == 2 and args[1] == "setup":
+        begin(args[0])
 
 
-def monitored_report(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+def on_made(call: Any, report: Any) -> None:
     """`TestReport.from_item_and_call(item, call)`: a phase has ended."""
-    report = wrapped(*args, **kwargs)
-    if recorder.session is not None and len(args) == 2:
-        guard.call("pytest", on_report, args[0], args[1], report)
-    return report
+    args = call[1]
+    if len(args) == 2:
+        on_report(args[0], args[1], report)
 
 
-def monitored_collect(wrapped: Callable[..., Any], report: Any, args: Any, kwargs: Any) -> Any:
+def on_collected(call: Any, _: Any) -> None:
     """`CollectReport(nodeid, outcome, longrepr, …)`: what was to be collected."""
-    result = wrapped(*args, **kwargs)
-    if recorder.session is not None and getattr(report, "outcome", None) == "failed":
-        guard.call("pytest", on_uncollected, report)
-    return result
+    if getattr(call[0], "outcome", None) == "failed":
+        on_uncollected(call[0])
 
 
-def monitored_init(wrapped: Callable[..., Any], report: Any, args: Any, kwargs: Any) -> Any:
+def on_made_by_hand(call: Any, _: Any) -> None:
     """`TestReport(…)`, made by hand where nothing else can: xdist's controller tells so of a worker that has died.
 
     xdist's own modules cannot be waited for: pytest loads its plugins with a finder that comes before ours.
     """
-    result = wrapped(*args, **kwargs)
+    report, args, kwargs = call
     phase = args[5] if len(args) > 5 else kwargs.get("when")
-    if recorder.session is not None and phase == CRASHED and "duration" not in kwargs:
-        guard.call("pytest", on_crash, report)
-    return result
+    if phase == CRASHED and "duration" not in kwargs:
+        on_crash(report)
 
 
 def begin(item: Any) -> None:

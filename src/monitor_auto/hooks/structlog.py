@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import guard, recorder
-from . import logs
+from . import logs, passing
 from .wrapping import Undo, wrap
 
 KINDS = ("PrintLogger", "WriteLogger", "BytesLogger")
@@ -27,7 +26,7 @@ def install(module: Any) -> None:
         for kind in filter(None, (getattr(module, name, None) for name in KINDS)):
             for name, level in LEVELS.items():
                 if name in vars(kind):
-                    _undo.append(wrap(kind, name, make_monitored(level)))
+                    _undo.append(wrap(kind, name, passing.around("structlog", make_begin(level), passing.unwatched)))
 
 
 def uninstall() -> None:
@@ -36,15 +35,15 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def make_monitored(level: str) -> Callable[..., Any]:
-    """Return what stands in for the method of one level."""
+def make_begin(level: str) -> Callable[..., None]:
+    """Return what is called before the method of one level."""
 
-    def monitored_print(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        if recorder.session is not None:
-            guard.call("structlog", on_print, level, args[0] if args else kwargs.get("message"))
-        return wrapped(*args, **kwargs)
+    def begin(_: Any, args: Any, kwargs: Any) -> None:
+        message = args[0] if args else kwargs.get("message")
+        if message is not None:  # a wrong call, which fails behind us
+            on_print(level, message)
 
-    return monitored_print
+    return begin
 
 
 def on_print(level: str, message: Any) -> None:

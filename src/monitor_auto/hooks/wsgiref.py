@@ -51,7 +51,9 @@ def replace(kind: "Any", name: str, ours: "Any", real: "Any") -> "passing.Undo":
 
 def begin(handler: "Any", args: "Any", kwargs: "Any") -> "Any":
     """Begin a request: what is known of it lies in what its environment will be made of."""
-    known = getattr(handler, "base_env", None) or handler.os_environ
+    known = getattr(handler, "base_env", None) or getattr(handler, "os_environ", None)
+    if known is None:  # a wrong call, which fails behind us
+        return None
     get = known.get
     path = get("SCRIPT_NAME", "") + get("PATH_INFO", "")
     given = get("HTTP_TRACEPARENT"), get("HTTP_TRACESTATE")
