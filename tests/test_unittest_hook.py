@@ -232,7 +232,7 @@ def test_hook_undone_leaves_the_original(children: Children) -> None:
     unittest.main(argv=["x"])
     """
     done = children.run(source)
-    assert done.stdout == b"Bound\nTrue\n"
+    assert done.stdout == b"Method\nTrue\n"
     assert not done.named("test.result")
 
 

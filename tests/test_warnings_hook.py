@@ -278,7 +278,7 @@ def test_hook_undone_leaves_the_original(children: Children) -> None:
     from monitor_auto.hooks import warnings as hook
     ours = warnings._showwarnmsg
     hook.uninstall()
-    print(type(warnings._showwarnmsg) is types.FunctionType, warnings._showwarnmsg is ours.__wrapped__)
+    print(type(warnings._showwarnmsg) is types.FunctionType, warnings._showwarnmsg is not ours)
     warnings.warn("x")
     hook.install(warnings)
     warnings.warn("y")
