@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from support.children import Children
 from support.commands import command
 from support.local_collector import REQUIREMENTS, LocalCollector, event, new_id, running_local_collector
+from support.needs import miss
 from support.sandbox import Sandbox
 
 
@@ -493,7 +494,7 @@ def test_without_the_extra_it_says_how_to_get_it(children: Children) -> None:
 def test_a_full_disk_is_told_and_survived(local: Sandbox, tmp_path: Path) -> None:
     """What cannot be stored is not answered with success, and the collector goes on when there is room again."""
     if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
+        miss("only root may mount a small file system")
     import subprocess
 
     small = tmp_path / "collector"

@@ -15,6 +15,7 @@ from support.children import Children
 from support.collector import UNAVAILABLE, Answer, Collector
 from support.commands import WORDS, command, facts
 from support.imports import SOURCE
+from support.needs import miss
 from support.sandbox import ROOT, Sandbox
 from support.spool import segments
 
@@ -384,7 +385,7 @@ def test_network_file_system_is_recognised(
 def test_setuid_interpreter_is_told(children: Children) -> None:
     """Such a program believes no environment, and `export` seems not to work."""
     if os.geteuid() != 0:
-        pytest.skip("only root can take another group for one process")
+        miss("only root can take another group for one process")
     source = f"import os, sys; os.setegid(65534); os.execv(sys.executable, [sys.executable, *{WORDS[1:]!r}, 'doctor'])"
     done = children.run(source, bare=True, env={"MONITOR_ENDPOINT": "local:"})
     assert b"the effective and the real user differ (setuid)" in b" ".join(done.stdout.split())

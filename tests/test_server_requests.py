@@ -1,7 +1,6 @@
 """What servers are asked: one event a request, below the caller's span, and not a byte of the answer is another one."""
 
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +8,6 @@ from functools import partial
 import pytest
 
 from support.children import Children
-from support.needs import need_command
 from support.sandbox import Sandbox
 from support.serving import (
     AIOHTTP,
@@ -340,15 +338,8 @@ def test_hooks_of_servers_are_undone(children: Children, servers: Sandbox) -> No
 
 def test_requests_of_uwsgi_are_recorded_by_the_framework(children: Children, servers: Sandbox) -> None:
     """uWSGI calls applications from C: there is nothing of its own to watch."""
-    uwsgi = need_command("uwsgi", "uwsgi-plugin-python3")
-    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    said = subprocess.run(
-        [uwsgi, "--plugin", "python3", "--python-version"], capture_output=True, text=True, timeout=60
-    )
-    if not said.stdout.startswith(own):
-        pytest.skip(f"this uWSGI has Python {said.stdout.strip()}, and the environment {own}")
-    words = [uwsgi, "--plugin", "python3", "--http-socket", "127.0.0.1:{port}", "--home", str(servers.folder)]
-    words += ["--module", "application:application", "--die-on-term"]
+    words = [str(servers.bin / "uwsgi"), "--http-socket", "127.0.0.1:{port}", "--die-on-term"]
+    words += ["--module", "application:application"]
     requests = [get("/things/7", TRACEPARENT), get("/error"), get("/stream")]
     bare = serve(children, words, requests, python=servers, files={"application.py": FLASK}, bare=True)
     done = serve(children, words, requests, python=servers, files={"application.py": FLASK})
