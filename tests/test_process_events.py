@@ -260,7 +260,7 @@ WRONG = """
 def test_wrong_calls_fail_as_in_a_bare_run(sandboxes: Sandboxes, children: Children, version: str | None) -> None:
     """Python's own error, from the program's own line, with no frame of ours on the way."""
     sandbox = sandboxes.get(other_pythons()[version]) if version else sandboxes.get()
-    done = children.twin(WRONG, python=sandbox, env={"PATH": "/usr/bin:/bin"})
+    done = children.twin(WRONG, python=sandbox, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"})
     assert (done.status, done.stderr) == (0, b"")
     assert b"monitor_auto" not in done.stdout
     ends = [end for _, end in pairs(done)]
@@ -273,11 +273,12 @@ def test_replaced_functions_look_like_the_real_ones(
 ) -> None:
     """Debuggers, mocks and type checks look at functions; programs subclass Popen and hold functions in classes."""
     source = """
-        import copy, inspect, os, pickle, pydoc, subprocess, sys, types
+        import copy, faulthandler, inspect, os, pickle, pydoc, subprocess, sys, types
         names = ["fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "wait", "waitpid", "wait3", "wait4"]
         names += ["waitid", "execv", "execve", "_exit"]
         functions = [getattr(os, name) for name in names] + [sys.exit, subprocess._posixsubprocess.fork_exec
                      if hasattr(subprocess, "_posixsubprocess") else subprocess._fork_exec]
+        functions += [sys.excepthook, sys.unraisablehook, faulthandler.enable, faulthandler.is_enabled]
         for function in functions:
             try:
                 signature = str(inspect.signature(function))

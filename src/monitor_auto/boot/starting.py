@@ -39,7 +39,9 @@ _ended.close()
 
 
 def failed(error):
-    """Return what raises an error again that our own frames are cut off from."""
+    """Return what raises an error again that our own frames are cut off from: nothing has been started."""
+    if "context" in cold.__globals__:
+        guard.late("context", "take_back")
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
