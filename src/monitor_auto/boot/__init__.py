@@ -15,7 +15,7 @@ import sys
 
 from .. import FOLDER, is_current, read_bytecode, system
 
-__all__ = ["is_current", "read_bytecode", "start", "system"]
+__all__ = ["FOLDER", "is_current", "read_bytecode", "start", "system"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `load` makes them attributes of this package

@@ -4,8 +4,6 @@ The C scanner of `_json` would be faster, but it imports `json.decoder` to raise
 3.13), and that may be a `json.py` beside the program's script. So this is plain Python on builtins.
 """
 
-from __future__ import annotations
-
 from monitor_auto.boot import stdlib
 
 TYPE_CHECKING = False  # see lines.py
@@ -56,7 +54,7 @@ class _Decoding:
     parse_int = str  # a number of 64,000 digits is nothing that int() takes
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str) -> "dict[str, Any]":
     """Return the object of a text that `is_json_object` has found good, so that no scanner has an error to raise."""
     scanner = stdlib.load("_json")
     if scanner is None:
