@@ -155,6 +155,9 @@ def test_the_timeline_is_used_by_mouse(team: LocalCollector, tab: Tab) -> None:
     )
     tab.move(*spot)
     tab.wait("!document.querySelector('.tip').hidden && document.querySelector('.tip').innerText.includes('exit 1')")
+    tab.js("document.querySelector('[role=tree]').focus()")
+    tab.press("ArrowDown")  # whoever goes on by keyboard is not to have the view covered
+    tab.wait("document.querySelector('.tip').hidden")
     tab.click(".quito .bar")
     tab.wait("document.querySelector('.about h2').innerText.includes('quito')")
     names = tab.js("[...document.querySelectorAll('[role=option] .name')].map((name) => name.innerText)")

@@ -26,11 +26,13 @@ export function moment(value) {
   return el("time", { datetime: at.toISOString(), title: FULL.format(at) }, momentText(at));
 }
 
+const NEAR_MS = 12 * 3600_000; // a minute after midnight nobody takes 23:59 for another day's
+
 /** Return a moment as text. */
 export function momentText(at) {
-  const isToday = at.toDateString() === new Date().toDateString();
+  const isNear = at.toDateString() === new Date().toDateString() || Math.abs(Date.now() - at) < NEAR_MS;
   if (Number.isNaN(at.getTime())) return "unknown";
-  return isToday ? TIME.format(at) : `${DAY.format(at)}, ${TIME.format(at)}`;
+  return isNear ? TIME.format(at) : `${DAY.format(at)}, ${TIME.format(at)}`;
 }
 
 /** Return the time of day with milliseconds. */

@@ -120,6 +120,7 @@ export class Waterfall {
   }
 
   onKey(event) {
+    this.tip.hidden = true; // the mouse rests somewhere, over something else by now
     const width = this.view.to - this.view.from;
     const row = this.rows[this.list.current];
     if (event.key === "+" || event.key === "=") this.zoom(1 / STEP);
@@ -127,10 +128,9 @@ export class Waterfall {
     else if (event.key === "0") this.showAll();
     else if (event.key === "ArrowLeft" && event.shiftKey) this.move(this.view.from - width / 4, width);
     else if (event.key === "ArrowRight" && event.shiftKey) this.move(this.view.from + width / 4, width);
-    else if (event.key === "Escape") this.tip.hidden = true;
     else if (row && event.key === "ArrowLeft") this.inward(row);
     else if (row && event.key === "ArrowRight") this.outward(row);
-    else return false;
+    else return event.key === "Escape";
     return true;
   }
 
@@ -165,7 +165,7 @@ export class Waterfall {
       if (node?.children.length) this.fold(node, !this.folded.has(node.id));
     });
     list.addEventListener("pointermove", (event) => this.onPointer(event));
-    list.addEventListener("pointerleave", () => (this.tip.hidden = true));
+    for (const name of ["pointerleave", "pointerdown", "scroll"]) list.addEventListener(name, () => (this.tip.hidden = true));
     this.dragging(list);
   }
 
