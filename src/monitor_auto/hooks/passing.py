@@ -252,6 +252,8 @@ class Awaiting:
     _real: "Any"
     _state: "Any"
 
+    __class__: "Any" = property(lambda self: type(self._real))  # inspect.iscoroutine asks for it
+
     def __await__(self) -> "Any":
         return self
 
