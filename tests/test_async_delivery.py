@@ -64,7 +64,7 @@ FORKING = f"""{HEAD}
             pid = os.fork()
             if not pid:
                 Monitor.event("child.step", {{"number": number}})
-                if number % 2:
+                if number % 2 and sys.version_info < (3, 14):  # since then the loop does not end by it in a child
                     sys.exit(3)
                 os._exit(3)
             print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

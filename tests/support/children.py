@@ -153,7 +153,8 @@ class Children:
         shutil.rmtree(self.folder / f"program-{first_number}", ignore_errors=True)
         self._programs = first_number
         after = self.run(program, **how)
-        assert _seen(after) == _seen(before), "the program can tell that it is monitored"
+        seen, told = _seen(after), "the program can tell that it is monitored"
+        assert seen == _seen(before), f"{told}: {_seen(before)} became {seen}"
         return after
 
     def kill_all(self) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from monitor_auto.boot import loops, notes
+from monitor_auto.boot import guard, loops, notes
 
 from . import cuttable, hush, native, resources, slices
 from .batches import renewed
@@ -254,19 +254,22 @@ class AsyncClient:
 
 
 def name_loaders() -> None:
-    """Give the modules of boot that stand on this thread's stack the `__spec__` that they start without: in debug mode
-    asyncio takes down the stack of whoever calls it, and Python 3.15 warns where there is none (linecache.py).
+    """Give the modules of boot that stand on this thread's stack, or on the loop's, the `__spec__` that they start
+    without: in debug mode asyncio takes down the stack of whoever calls it, and Python 3.15 warns where there is none
+    (linecache.py).
     """
     import sys
     from importlib.machinery import ModuleSpec, SourceFileLoader
 
     frame: Any = sys._getframe()
+    found: list[dict[str, Any]] = [vars(guard)]  # tickets.py
     while frame is not None:
-        facts = frame.f_globals
+        found.append(frame.f_globals)
+        frame = frame.f_back
+    for facts in found:
         if facts.get("__spec__") is None and str(facts.get("__name__")).startswith("monitor_auto.boot"):
             loader = SourceFileLoader(facts["__name__"], facts["__file__"])
             facts["__loader__"], facts["__spec__"] = loader, ModuleSpec(loader.name, loader, origin=loader.path)
-        frame = frame.f_back
 
 
 def connect_by(client: Any, backend: Any) -> None:
