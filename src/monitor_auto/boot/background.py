@@ -9,9 +9,9 @@ Guarantees:
   put greenlets in the place of threads.
 - A fork waits FORK_SECONDS at most, and by then the thread has gone, for the operating system, too (from 3.12 Python
   warns where there is a second one). Only a thread inside a name look-up cannot be woken. Time in which the thread
-  could go on but has no processor does not count, up to STARVING_SECONDS: on such a machine everything waits so long.
+  runs, or would if it had a processor, does not count, up to STARVING_SECONDS: on such a machine everything waits.
 - After a fork another one is started, but not before Python has counted the threads.
-- Nothing here waits for a lock that another thread may hold.
+- Nothing here waits without a bound for a lock that another thread may hold.
 """
 
 import _thread
@@ -26,9 +26,9 @@ from .targets import monotonic
 FIRST_SECONDS = 1.0
 INTERVAL_SECONDS = 30.0
 """MONITOR_FLUSH_INTERVAL, if nobody says otherwise."""
-FORK_SECONDS, STARVING_SECONDS = 0.05, 2.0
-STAT_SECONDS = 0.001
-"""How often a fork that waits looks what the thread does."""
+FORK_SECONDS, STARVING_SECONDS = 0.05, 3.0
+STAT_SECONDS = 0.005
+"""How often who waits for the thread looks at it. Not oftener: he takes the interpreter's lock from it for that."""
 GRACE_SECONDS = 0.02
 """Of these, a request that is under way may take so many to end well before its connection is cut."""
 CUT_SECONDS = 0.1
@@ -100,11 +100,12 @@ def start():
         first_due = monotonic() + first_seconds()
     hook_forks()
     state = type(sys.implementation)(
-        bell=allocate_lock(), baton=allocate_lock(), session=recorder.session, is_stopping=False,
+        bell=allocate_lock(), baton=allocate_lock(), over=allocate_lock(), session=recorder.session, is_stopping=False,
         is_resting=False, is_done=False, is_wanted=False, ident=0, tid=0, interrupt=None,
         first_due=first_due,
     )  # fmt: skip
     state.bell.acquire()
+    state.over.acquire()
     targets.ready = 0.0
     if targets.on_collection in gc.callbacks:
         gc.callbacks.remove(targets.on_collection)
@@ -168,6 +169,7 @@ def run(state):
             guard.call("background", work, state)
     finally:
         state.is_done = True
+        state.over.release()
         if state.is_wanted:  # a fork did not wait for it
             restart(state)
 
@@ -229,37 +231,35 @@ def stop(seconds, grace_seconds, starving_seconds=0.0):
 
 def wait(state, seconds, starving_seconds=0.0):
     """Wait until the thread has gone; True when it has. While it only lacks a processor the seconds do not pass, for
-    `starving_seconds` at most.
+    `starving_seconds` at most: what it does by itself takes a few milliseconds.
     """
-    now = look_at = monotonic()
-    until, end, spent = now + seconds, now + max(seconds, starving_seconds), None
+    now = monotonic()
+    until, end = now + seconds, now + max(seconds, starving_seconds)
     while not has_gone(state):
-        now = monotonic()
-        if starving_seconds and now >= look_at:
-            look_at = now + STAT_SECONDS
-            is_ready, ticks = condition(state)
-            spent = ticks if spent is None else spent
-            if is_ready and ticks - spent <= seconds:
-                until = min(now + seconds, end)
-        if now >= until:
+        if starving_seconds and is_ready(state):
+            until = min(monotonic() + seconds, end)
+        left = until - monotonic()
+        if left <= 0:
             return False
-        _never.acquire(True, 0.0002)  # time.sleep may be a greenlet's
+        if state.is_done:
+            _never.acquire(True, 0.0002)  # time.sleep may be a greenlet's
+        elif state.over.acquire(True, min(left, STAT_SECONDS)):
+            state.over.release()
     return True
 
 
-def condition(state):
-    """Return whether the thread runs, or would if it had a processor, and its processor time in seconds (proc(5))."""
+def is_ready(state):
+    """True while the thread runs, or would if it had a processor (proc(5)): then it is about to end."""
     if not state.tid:
-        return not state.ident, 0.0  # it has not begun to run
+        return True  # it has not begun to run
     try:
         descriptor = os.open("/proc/self/task/%d/stat" % state.tid, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
+            return b") R " in os.read(descriptor, 1024)
         finally:
             os.close(descriptor)
-        return fields[0] == b"R", (int(fields[11]) + int(fields[12])) / 100  # Linux counts hundredths for programs
-    except (OSError, IndexError, ValueError):  # it has just gone; no Linux, or no descriptor
-        return False, 0.0
+    except OSError:  # it has just gone; no Linux, or no descriptor
+        return False
 
 
 def has_gone(state):

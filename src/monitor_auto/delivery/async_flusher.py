@@ -114,7 +114,7 @@ class LoopTransport:
         cutter = cuttable.Cutter(self.state)
         cutter.while_importing()
         try:
-            slices.load(self.state)
+            slices.load_httpx(self.state)
             slices.load(self.state, slices.BEFORE_ASYNC)
             return AsyncClient(self.settings, self.timeout_seconds)
         finally:

@@ -29,7 +29,7 @@ def open_transport(state: Any, settings: Any, seconds: float) -> Any:
     state.interrupt = cutter.cut
     try:
         cutter.while_importing()
-        slices.load(state)
+        slices.load_httpx(state)
         from .native import Transport
 
         transport = Transport(settings, seconds)

@@ -11,7 +11,7 @@ Guarantees: nothing is imported that httpx would not import, but what one of its
 
 import sys
 
-from monitor_auto.boot import background
+from monitor_auto.boot import background, targets
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -26,15 +26,29 @@ BEFORE_HTTPX = (
     *("http.client", "fnmatch", "zlib", "bz2", "lzma", "shutil", "random", "tempfile", "urllib.response"),
     *("urllib.error", "urllib.request", "json", "copy", "locale", "calendar", "http.cookiejar", "ast", "opcode"),
     *("dis", "importlib.machinery", "token", "tokenize", "inspect", "mimetypes", "glob", "ntpath", "pathlib"),
-    *("unicodedata", "dataclasses", "h11", "idna", "certifi", "anyio", "httpcore", "httpx"),
+    *("unicodedata", "dataclasses", "h11", "idna", "certifi", "anyio"),
 )
 """In the order in which `import httpx` and a first client complete them (httpx 0.27 and 0.28; CPython 3.10 to 3.15): so
 each is small, 18 ms of processor time at the most. Only parts whose package is complete before them are named."""
+BEFORE_WRAPT = (
+    *("selectors", "concurrent.futures", "heapq", "signal", "subprocess", "contextvars", "asyncio", "csv"),
+    *("importlib.util", "zipfile", "importlib.abc", "importlib.metadata", "wrapt"),
+)
+"""What the hook of httpx needs, which comes with httpx where it is wanted."""
+HTTPX = ("httpcore", "httpx")
 BEFORE_ASYNC = ("sniffio", "anyio._backends._asyncio")
 """What a first request of the async client imports beyond that, in a program that has asyncio."""
 
 
-def load(state: "Any", names: tuple[str, ...] = BEFORE_HTTPX) -> None:
+def load_httpx(state: "Any") -> None:
+    """Import httpx and all that comes with it. Raises Stopped when the thread is to end."""
+    load(state, BEFORE_HTTPX)
+    if "httpx" in targets.waiting:
+        load(state, BEFORE_WRAPT)
+    load(state, HTTPX)
+
+
+def load(state: "Any", names: tuple[str, ...]) -> None:
     """Import these. Raises Stopped between two of them when the thread is to end."""
     from .flusher import Stopped
 
