@@ -2,6 +2,7 @@
 
 import ast
 import json
+import socket
 import sqlite3
 import sys
 import threading
@@ -158,6 +159,17 @@ def test_more_than_can_be_stored_is_told_to_come_again(started: LocalCollector) 
     groups = started.json("/v1/events/summary", name="big.one")["groups"]
     assert sum(group["count"] for group in groups) == 60 * len(stored)
     assert started.post([event()]).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_body_that_does_not_come_is_given_up(started: LocalCollector) -> None:
+    """Who opens a connection and says nothing more must not hold it for ever, nor anybody else up meanwhile."""
+    host, _, port = started.base.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=120) as dripping:
+        dripping.sendall(f"POST /v1/events HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n[".encode())
+        assert started.post([event()]).status_code == 200
+        answer = dripping.recv(65536)  # after 30 seconds
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.slow
