@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ from support.account import assert_adds_up
 from support.children import Children
 from support.collector import Collector, running_collector
 from support.sandbox import Sandbox, Sandboxes
+
+
+def pytest_configure() -> None:
+    """Let children hear Ctrl-C where we were started in the background, by a shell that has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

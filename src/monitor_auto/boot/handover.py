@@ -167,7 +167,7 @@ def make_ready(names):
     """Load modules of `delivery` without importlib's search, which takes 1 M instructions for each (3.11). They are
     what importlib would make of them; what is not as it should be is left to it.
     """
-    if DELIVERY + "." + names[-1] in sys.modules:
+    if DELIVERY + "." + names[-1] in sys.modules or other_threads():  # another must not meet half a module
         return
     import _frozen_importlib as importlib
     import _frozen_importlib_external as external
@@ -175,9 +175,11 @@ def make_ready(names):
     folder = FOLDER.rpartition("/")[0] + "/delivery"
     for name in names:
         full_name = DELIVERY + "." + name if name else DELIVERY
-        data = None if full_name in sys.modules else read_bytecode("../../delivery/__pycache__/" + (name or "__init__"))
-        if data is None:
+        if full_name in sys.modules:
             continue
+        data = read_bytecode("../../delivery/__pycache__/" + (name or "__init__"))
+        if data is None:
+            return
         path = folder + "/" + (name or "__init__") + ".py"
         module = importlib.module_from_spec(external.spec_from_file_location(full_name, path))
         sys.modules[full_name] = module
