@@ -31,7 +31,7 @@ from support.serving import (
     get,
     serve_twice,
 )
-from support.testruns import EVERY_OUTCOME, OUTCOMES, outcomes_of, results_of, twin_of_pytest
+from support.testruns import EVERY_OUTCOME, OUTCOMES, apart, outcomes_of, results_of, twin_of_pytest
 from support.web import running_web
 
 Check = Callable[[str, Children, Sandbox], None]
@@ -245,7 +245,8 @@ def check_workers(children: Children, sandbox: Sandbox) -> None:
     folder.mkdir()
     (folder / "test_all.py").write_text(DYING, encoding="utf-8")
     words = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", "--max-worker-restart=2", "-q"]
-    done = children.run(words, python=sandbox, cwd=folder, timeout=120, spool=spool_of(children, "workers"))
+    how = {"python": sandbox, "cwd": folder, "timeout": 120, "env": apart(children)}
+    done = children.run(words, spool=spool_of(children, "workers"), **how)
     assert done.status == 1
     expected = {f"test_some[{n}]": "failed" if n == 3 else "passed" for n in range(6)}
     assert outcomes_of(done) == {**expected, "test_dies": "crashed"}

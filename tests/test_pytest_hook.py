@@ -8,7 +8,7 @@ import pytest
 
 from support.children import Children
 from support.sandbox import Sandbox
-from support.testruns import EVERY_OUTCOME, OUTCOMES, outcomes_of, results_of, twin_of_pytest
+from support.testruns import EVERY_OUTCOME, OUTCOMES, apart, outcomes_of, results_of, twin_of_pytest
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +148,8 @@ def test_workers_of_xdist_record_what_they_run(children: Children, with_pytest: 
     for name, text in files.items():
         (children.folder / "tests" / name).write_text(text)
     command = ["python", "-m", "pytest", "-p", "no:cacheprovider", *folder_words]
-    done = children.run(command, python=with_pytest, cwd=children.folder / "tests", timeout=120)
+    how = {"python": with_pytest, "cwd": children.folder / "tests", "env": apart(children), "timeout": 120}
+    done = children.run(command, **how)
     assert done.status == 1
     found = [(data["nodeid"], data["outcome"]) for data in results_of(done)]
     expected = [(f"test_all.py::test_one[{n}]", "failed" if n == 7 else "passed") for n in range(20)]
@@ -167,7 +168,8 @@ def test_test_that_kills_its_worker_has_crashed(children: Children, with_pytest:
     (children.folder / "tests").mkdir()
     (children.folder / "tests" / "test_all.py").write_text(source)
     command = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-n", "1", "--max-worker-restart=1"]
-    done = children.run(command, python=with_pytest, cwd=children.folder / "tests", timeout=120)
+    how = {"python": with_pytest, "cwd": children.folder / "tests", "env": apart(children), "timeout": 120}
+    done = children.run(command, **how)
     assert done.status == 1
     assert outcomes_of(done) == {"test_one": "passed", "test_dies": "crashed"}
     (crashed,) = [data for data in results_of(done) if data["outcome"] == "crashed"]
@@ -210,7 +212,7 @@ pytest.main(["-p", "no:cacheprovider", "-p", "no:terminal", str(path)])
 print(faulthandler.is_enabled(), flush=True)
 os.kill(os.getpid(), signal.SIGSEGV)
 """
-    done = children.twin(source, python=with_pytest)
+    done = children.twin(source, python=with_pytest, env=apart(children))
     assert done.status == -signal.SIGSEGV
     assert b"Fatal Python error" not in done.stderr
     assert [data["outcome"] for data in results_of(done)] == ["passed"]

@@ -15,6 +15,15 @@ def masked(output: bytes) -> str:
     return re.sub(r"=+(?= .*…s)|(?<=…s) =+|\b(0x)?[0-9a-f.]{6,}\b", "…", text)
 
 
+def apart(children: Children) -> dict[str, str]:
+    """Return where pytest shall make its temporary folders. In the usual place it deletes those of earlier runs first,
+    also ours, which have whole environments in them.
+    """
+    folder = children.folder / "temporary"
+    folder.mkdir(exist_ok=True)
+    return {"PYTEST_DEBUG_TEMPROOT": str(folder)}
+
+
 def twin_of_pytest(
     children: Children,
     python: Sandbox,
@@ -29,7 +38,7 @@ def twin_of_pytest(
     for name, text in files.items():
         (place / name).write_text(text)
     command = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *words]
-    how = {"python": python, "cwd": place, "timeout": 120, **how}
+    how = {"python": python, "cwd": place, "timeout": 120, **how, "env": {**apart(children), **how.get("env", {})}}
     bare = children.run(command, bare=True, **how)
     done = children.run(command, **how)
     assert done.status == bare.status
