@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.children import Child, Children
 from support.collector import Collector
 
@@ -117,3 +119,18 @@ def test_runs_in_each_other_are_both_complete(children: Children, collector: Col
         assert names.count("early.step") == 20 and names.count("late.step") == 1
         assert names.count("session.start") == names.count("session.end") == sessions
     assert len(kept(children).name) == 36
+
+
+@pytest.mark.tampers("purge --all deletes the account, too")
+def test_purge_takes_what_is_kept_of_ended_runs_and_of_no_other(children: Children, collector: Collector) -> None:
+    """Whoever wants nothing left of what was recorded gets that; who looks at a service that runs keeps it."""
+    purge = [sys.executable, "-m", "monitor_auto", "purge", "--yes"]
+    child = started(children, collector)
+    assert children.run([*purge, "--all"], endpoint=collector.url).status == 0
+    assert kept(children).is_dir(), "it is still running"
+    done = child.finish(b"")
+    assert done.status == 3 and b"exit 3" in done.stderr
+    assert children.run(purge, endpoint=collector.url).status == 0
+    assert list(kept(children).glob("*.jsonl"))
+    assert children.run([*purge, "--all"], endpoint=collector.url).status == 0
+    assert list((children.spool / "runs").iterdir()) == []

@@ -19,6 +19,7 @@ from monitor_auto.delivery.segments import Segment, Unreadable, remove, sessions
 
 from . import spools
 from .configuration import read_configuration
+from .running import runs
 from .terminal import complain, counted, print_json, size_text
 
 DESCRIPTION = """\
@@ -29,6 +30,7 @@ status`; set MONITOR_SPOOL_DIR to purge another one.
 
   monitor-auto purge               ask, then delete
   monitor-auto purge --yes --all   do not ask; also delete what was put aside,
+                                   what is kept of earlier `monitor-auto run`,
                                    the ledger, and what is known of failures
   monitor-auto purge --endpoint http://old.example/v1/events
                                    only what waits for that collector
@@ -54,7 +56,9 @@ def add_arguments(parser: Any) -> None:
     """Add the options."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--endpoint", metavar="URL", help="only what waits for this endpoint (or key, see status)")
-    parser.add_argument("--all", action="store_true", help="also what was put aside, the ledger and the failures")
+    parser.add_argument(
+        "--all", action="store_true", help="also what was put aside, earlier runs, the ledger and the failures"
+    )
     parser.add_argument("--json", action="store_true", help="print what was deleted as one JSON object")
 
 
@@ -90,7 +94,7 @@ def is_confirmed(directories: list[str], key: str, everything: bool) -> bool:
     """Ask. The question goes to standard error: standard output may be a file."""
     found = spools.backlogs(directories, key)
     events, programs = sum(one.events for one in found), sum(one.ended for one in found)
-    more = ", what was put aside and the ledger" if everything else ""
+    more = ", what was put aside, earlier runs and the ledger" if everything else ""
     sys.stderr.write(f"Delete {counted(events, 'event')} of {counted(programs, 'ended program')}{more}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -144,7 +148,9 @@ def drop(segment: Segment) -> int:
 
 
 def delete_leftovers(directory: str, key: str, everything: bool, removed: Removed) -> None:
-    """Delete positions without a segment; with `everything` also what was put aside, the ledger and the failures."""
+    """Delete positions without a segment; with `everything` also what was put aside, earlier runs, the ledger and the
+    failures.
+    """
     for path in leftovers(directory, key, everything):
         try:
             if os.path.isdir(path) and not os.path.islink(path):
@@ -163,6 +169,8 @@ def leftovers(directory: str, key: str, everything: bool) -> Iterator[str]:
         is_position = name.endswith(".sent") and split_name(name[:-4] + "jsonl")[0]
         if is_position and name[:66] not in bases and name.startswith(key):
             yield f"{directory}/{name}"
+        elif everything and name == "runs":
+            yield from runs.ended(f"{directory}/{name}")
         elif everything and (name in ("aside", "ledger.jsonl") or name.endswith((".away", ".account"))):
             yield f"{directory}/{name}"
 

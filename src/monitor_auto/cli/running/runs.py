@@ -60,6 +60,13 @@ def is_alive(folder: str, own: str = "") -> bool:
     return any(handover.is_locked(f"{folder}/{name}") for name in names if name.endswith(".live") and name != own)
 
 
+def ended(runs: str) -> list[str]:
+    """Return the folders of runs of which no program lives."""
+    if os.path.islink(runs):
+        return []
+    return [path for path in (f"{runs}/{name}" for name in sorted(os.listdir(runs))) if not is_alive(path)]
+
+
 def rename(before: str, after: str) -> None:
     """Rename a folder that may be gone."""
     try:
