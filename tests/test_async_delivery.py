@@ -82,6 +82,21 @@ SIGNALS = f"""{HEAD}
 """
 
 
+FLUSHING = f"""{HEAD}
+    async def main():
+        await record_until(has_loop)
+        from monitor_auto.delivery import async_flusher
+        async_flusher.BLOCKED_SECONDS = 300.0  # what the thread would wait for a loop that does not move
+        open("ready", "w").close()
+        while not os.path.exists("stalled"):
+            Monitor.event("work.step", {{"number": 0}})
+            await asyncio.sleep(0.01)
+        begin = time.monotonic()
+        print(Monitor.flush(60), time.monotonic() - begin < 60)
+    asyncio.run(main())
+"""
+
+
 def by_loop(collector: Collector) -> list[bool]:
     """Return what the program's last event said of how requests are made."""
     return [event["data"]["loop"] for event in collector.unique() if event["name"] == "work.sent"]
@@ -102,7 +117,8 @@ def test_events_arrive_while_an_asyncio_program_runs(
     children.twin(RUNS, flags=flags, **how)
     assert by_loop(collector)[0]
     assert len(collector.requests) >= 4
-    assert len({event["event_id"] for event in collector.events()}) == len(collector.events())
+    # A loop that ends in the middle of a request takes its answer with it: that one batch is sent again.
+    assert len(collector.events()) - len(collector.unique()) <= 100
     lags = [event["data"]["loop_lag_ms"] for event in collector.unique() if "loop_lag_ms" in event["data"]]
     assert lags
     assert all(0 <= lag < 60_000 for lag in lags)
@@ -138,6 +154,21 @@ def test_signal_handlers_of_the_loop_work(children: Children, collector: Collect
     """A server stops by SIGTERM, which its loop handles."""
     children.twin(SIGNALS, endpoint=collector.url, env=QUICK, timeout=120)
     assert by_loop(collector) == [True]
+
+
+def test_flush_on_the_loop_does_not_wait_for_the_loop(children: Children, collector: Collector) -> None:
+    """A request that only this loop can finish, and a loop that waits for the flush: somebody has to give way."""
+    child = children.start(FLUSHING, endpoint=collector.url, env=QUICK)
+    ready, stalled = children.folder / "cwd" / "ready", children.folder / "cwd" / "stalled"
+    while not ready.exists():
+        collector.wait_for_request(len(collector.requests) + 1, 120)
+    collector.answer_next(STALL)
+    seen = len(collector.requests)
+    collector.wait_for_request(seen + 1, 120)
+    stalled.touch()
+    run = child.finish(timeout=120)
+    assert (run.status, run.stdout, run.stderr) == (0, b"True True\n", b"")
+    assert "session.end" in collector.names()
 
 
 @pytest.mark.slow

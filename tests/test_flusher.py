@@ -411,3 +411,32 @@ for number in range(1000):
     assert all(facts["rss_bytes"] > 1 << 20 and facts["threads"] == 1 for facts in found)
     assert sum(facts["gc_collections"] for facts in found) >= 5
     assert all(0 <= facts["gc_pause_ms"] < 60_000 for facts in found)
+
+
+THROTTLED = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+time.sleep(1.1)
+end, kept = time.monotonic() + 120, True
+while kept and time.monotonic() < end:
+    kept = Monitor.event("before.error", {}) is not None
+    time.sleep(0.01)
+print("thinned out" if not kept else "never")
+Monitor.error("trouble")
+print(sum(Monitor.event("after.error", {"number": number}) is not None for number in range(200)))
+"""
+)
+
+
+def test_collector_that_is_overrun_while_the_program_runs(children: Children, collector: Collector) -> None:
+    """It gets half of the events, without anybody calling flush; of a session that has failed it gets everything."""
+    collector.answer = Answer(429, b"slower")
+    env = {**OFTEN, "MONITOR_EXIT_TIMEOUT": "0"}
+    run = children.run(THROTTLED, endpoint=collector.url, env=env, timeout=240)
+    assert (run.status, run.stdout) == (0, b"thinned out\n200\n")
+    collector.answer = Answer()
+    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
+    rates = [event["data"]["value"] for event in collector.unique() if event["name"] == "sdk.sampling.rate"]
+    assert rates[0] == 0.5 and rates[-1] == 1
+    assert collector.names().count("after.error") == 200

@@ -53,7 +53,7 @@ time.sleep(1.1)
 workers = [threading.Thread(target=record) for _ in range(3)]
 for worker in workers:
     worker.start()
-answers = {Monitor.flush(30) for _ in range(60)}
+answers = {Monitor.flush(30) for _ in range(25)}
 done = True
 for worker in workers:
     worker.join()

@@ -284,11 +284,11 @@ def stop_at_exit(deadline):
     late_to("tickets", "take_all_apart")
 
 
-def late_to(module, function):
+def late_to(module, function, *args):
     """Call a function of a module of `delivery`, if it was needed so far; another thread may just import it."""
     found = getattr(sys.modules.get("monitor_auto.delivery." + module), function, None)
     if found is not None:
-        guard.call("event loop", found)
+        guard.call("event loop", found, *args)
 
 
 def before_fork():

@@ -65,8 +65,10 @@ def flush(timeout):
     spool.check(segment)
     if settings.scheme == "local":
         return True
-    if not flushing.acquire(True, max(timeout, 0)):
-        return False
+    if not flushing.acquire(False):
+        give_way()
+        if not flushing.acquire(True, max(timeout, 0)):
+            return False
     try:
         sender = last_call()
         before = segment.number
@@ -80,6 +82,14 @@ def flush(timeout):
             segment.queue_bytes += sum(map(len, lines)) + len(lines)
     finally:
         flushing.release()
+
+
+def give_way():
+    """Let the background thread go on without the event loop that is blocked by this call: it may wait for it."""
+    background = cold.__globals__.get("background")
+    loop = cold("loops").running() if background is not None else None
+    if loop is not None:
+        background.late_to("async_flusher", "give_way", loop)
 
 
 def take_queue(segment):

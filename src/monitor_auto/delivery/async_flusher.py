@@ -153,7 +153,7 @@ class AsyncClient:
         name_loaders()
         self.asyncio = asyncio
         self.ticket: Ticket | None = None
-        self.is_interrupted = self.is_spoiled = False
+        self.is_interrupted = self.is_blocked = self.is_spoiled = False
         self.lag_seconds = 0.0
         self.backend = streams.Backend(self.on_thread)
         self.url, self.is_gzip_worthwhile, options = native.client_options(settings)
@@ -171,7 +171,7 @@ class AsyncClient:
 
     def post(self, loop: Any, body: bytes, deadline: float) -> Answer:
         """Send one body by a loop and return the Answer. Raises NoAnswer, and LoopGone where the loop did not."""
-        self.backend.loop = loop
+        self.backend.loop, self.is_blocked = loop, False
         request = self.request(body)
         self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request, body))
         try:
@@ -219,6 +219,8 @@ class AsyncClient:
             ticket.bell.acquire(True, max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
             if self.is_interrupted:
                 raise LoopGone("interrupted")
+            if self.is_blocked:
+                raise LoopGone("the program flushes on it")
             while ticket.wishes:
                 ticket.fulfil(*ticket.wishes.pop(0))
             if ticket.is_done:
@@ -280,6 +282,16 @@ def connect_by(client: Any, backend: Any) -> None:
             pool._network_backend = backend
         elif transport is not None:
             raise LoopGone("this version of httpx keeps its connections elsewhere")
+
+
+def give_way(loop: Any) -> None:
+    """The program flushes, on this loop: who waits for a request by it would wait for what cannot move."""
+    for transport in in_use:
+        client = transport.client
+        ticket = None if client is None else client.ticket
+        if client is not None and ticket is not None and ticket.loop is loop:
+            client.is_blocked = True
+            ticket.ring()
 
 
 def forget_parent() -> None:
