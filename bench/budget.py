@@ -1,7 +1,7 @@
 """Data: every row of the budget that applies so far, in its order. A new row is an entry here and a function."""
 
 from bench.bursts import burst
-from bench.calls import dormant_event, error, event, http_call
+from bench.calls import dormant_event, error, event, make_call
 from bench.exits import answering, https, make_away, proxied
 from bench.fleets import fleet, flush_orphans
 from bench.ingest import ingest
@@ -24,6 +24,7 @@ from bench.starts import (
 RATIO = "{:.3f} ×"
 MS = "{:.1f} ms"
 US = "{:.2f} µs"
+CALL = (Limit(15, "{:.1f} µs"),)
 AWAY = (Limit(3.2, "first {:.2f} s"), Limit(15, "others " + MS))
 
 ROWS = (
@@ -55,7 +56,14 @@ ROWS = (
     Row("exit-unresolvable", "exit, collector's name unresolvable", AWAY, make_away("unresolvable")),
     Row("exit-handshake", "exit, TLS handshake never answered", AWAY, make_away("handshake")),
     Row("exit-proxy-hangs", "exit, proxy never answering", AWAY, make_away("proxy")),
-    Row("http-call", "one httpx call, on - bare", (Limit(15, "{:.1f} µs"),), http_call),
+    *(
+        Row(f"call-{kind}", f"one call of {kind}, on - bare", CALL, make_call(kind, "http.client.request"))
+        for kind in ("httpx", "http.client", "urllib.request", "requests", "aiohttp")
+    ),
+    *(
+        Row(f"request-{kind}", f"one request to {kind}, on - bare", CALL, make_call(kind, "http.server.request"))
+        for kind in ("wsgiref", "uvicorn")
+    ),
     Row(
         "loop-lag",
         "event-loop lag added, 99th percentile",

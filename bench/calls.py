@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from bench.lab import PROGRAMS, Lab, alternate, median_difference, medians
+from bench.lab import PROGRAMS, Lab, alternate, make_environments, median_difference, medians
 from bench.rows import Measured
 from bench.sides import Side
-from bench.verdicts import Failed
+from bench.verdicts import Failed, Skipped
+from support.sandbox import CommandFailed
+
+LIBRARIES = ("aiohttp", "requests", "uvicorn")
 
 NO_LIMITS = {"MONITOR_RATE_LIMIT": "0", "MONITOR_SPOOL_LIMIT": "1GiB"}
 """A loop of events is no program: what keeps one that runs wild in check must not flatter the loop.
@@ -15,6 +21,8 @@ NO_LIMITS = {"MONITOR_RATE_LIMIT": "0", "MONITOR_SPOOL_LIMIT": "1GiB"}
 All programs take the median of many rounds of about a millisecond: on a busy machine most of those are undisturbed,
 while hardly any of 20 ms is.
 """
+
+_environments: dict[Path, tuple[Path, Path]] = {}
 
 
 def event(lab: Lab) -> Measured:
@@ -43,15 +51,30 @@ def error(lab: Lab) -> Measured:
     return Measured((float(done.stdout),))
 
 
-def http_call(lab: Lab) -> Measured:
-    """A call through httpx, without a network in it, so that the wrapper is not lost in the noise of one."""
-    bare, on = lab.bare, lab.on(**NO_LIMITS)
-    rounds, calls = lab.times(300, 100), 10
-    words = (str(PROGRAMS / "http_calls.py"), str(rounds), str(calls))
-    pairs = alternate(lambda: float(bare.run(*words).stdout), lambda: float(on.run(*words).stdout), lab.times(9, 3))
-    expect(on, '"name":"http.client.request"', rounds * calls)
-    before, after = medians(pairs)
-    return Measured((median_difference(pairs),), f"{before:.1f} µs bare, {after:.1f} µs on")
+def make_call(kind: str, name: str) -> Callable[[Lab], Measured]:
+    """Return what measures a call without a network in it, so that the wrapper is not lost in the noise of one."""
+
+    def measure(lab: Lab) -> Measured:
+        bare, on = sides(lab)
+        rounds, calls = lab.times(400, 100), 10
+        words = (str(PROGRAMS / "calls.py"), kind, str(rounds), str(calls))
+        pairs = alternate(lambda: float(bare.run(*words).stdout), lambda: float(on.run(*words).stdout), lab.times(9, 3))
+        expect(on, f'"name":"{name}"', rounds * calls)
+        before, after = medians(pairs)
+        return Measured((median_difference(pairs),), f"{before:.1f} µs bare, {after:.1f} µs on")
+
+    return measure
+
+
+def sides(lab: Lab) -> tuple[Side, Side]:
+    """Return the bare and the monitored side with libraries that the other rows have to be measured without."""
+    if lab.folder not in _environments:
+        try:
+            _environments[lab.folder] = make_environments(lab.folder / "libraries", *LIBRARIES)
+        except CommandFailed as error:
+            raise Skipped(f"{', '.join(LIBRARIES)} cannot be installed") from error
+    bare, monitored = _environments[lab.folder]
+    return replace(lab.bare, python=bare), replace(lab.on(**NO_LIMITS), python=monitored)
 
 
 def expect(side: Side, text: str, count: int) -> None:

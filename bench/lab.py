@@ -72,13 +72,13 @@ def make_lab(is_quick: bool, bare: Path | None, monitored: Path | None) -> Itera
         yield Lab(folder / "work", bare, monitored, is_quick)
 
 
-def make_environments(folder: Path) -> tuple[Path, Path]:
+def make_environments(folder: Path, *libraries: str) -> tuple[Path, Path]:
     """Make the bare and the monitored environment; apart from the monitor they hold the same packages."""
     sandboxes = Sandboxes(folder)
     wheel = sandboxes.wheel
     bare, monitored = sandboxes.empty(), sandboxes.empty()
-    bare.pip("install", "--quiet", *requirements(wheel))
-    monitored.pip("install", "--quiet", str(wheel))
+    bare.pip("install", "--quiet", *requirements(wheel), *libraries)
+    monitored.pip("install", "--quiet", str(wheel), *libraries)
     return bare.python, monitored.python
 
 
