@@ -104,7 +104,7 @@ LIBRARIES = {
         {
             "3.10": ("pyuwsgi==2.0.20", "flask"),
             "3.11": ("pyuwsgi==2.0.21", "flask"),
-            "3.12": ("pyuwsgi==2.0.23", "flask"),
+            "3.12": ("pyuwsgi==2.0.26", "flask"),
             "3.13": ("pyuwsgi==2.0.28.post1", "flask"),
             "3.14": ("pyuwsgi", "flask"),
         },
