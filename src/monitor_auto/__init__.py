@@ -61,7 +61,7 @@ def read_bytecode(name: str) -> "bytes | None":
     source as importlib does (PEP 552). The comparison costs as much as the reading.
     """
     try:
-        fd = system.open(FOLDER + "/__pycache__/" + name + _TAG, _READ)
+        fd = system.open(_CACHE + name + _TAG, _READ)
         try:
             data = system.read(fd, 65536)
         finally:
@@ -84,6 +84,7 @@ def is_current(name: str, data: bytes) -> bool:
 
 
 FOLDER = (__file__.rpartition("/")[0] or __file__.rpartition("\\")[0]) + "/boot"
+_CACHE = FOLDER + "/__pycache__/"
 _IS_INSTALLED = FOLDER.endswith(("site-packages/monitor_auto/boot", "dist-packages/monitor_auto/boot"))
 _MAGIC = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
 _OPTIMIZE = sys.flags.optimize

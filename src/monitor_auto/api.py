@@ -11,7 +11,7 @@ import sys
 import time
 
 from . import boot
-from .boot import cleaning, context, encode, errors, guard, notes, parsing, patches, recorder, recording
+from .boot import arrivals, cleaning, context, encode, errors, guard, notes, parsing, recorder, recording
 from .boot.recorder import ERROR, EVENT, METRIC
 from .boot.session import describe
 from .boot.settings import OFF, SITE_FILE, endpoint_parts
@@ -229,7 +229,7 @@ class Span:
                 with Span(self._name, self._data):
                     return function(*args, **kwargs)
 
-        patches.disguise(spanned, function)
+        arrivals.disguise(spanned, function)
         return cast("Function", spanned)
 
     async def __aenter__(self) -> Span:

@@ -13,7 +13,7 @@ read, and recorded before anything is printed.
 import sys
 from _weakref import ref
 
-from . import cold, exits, guard, patches, recorder
+from . import arrivals, cold, exits, guard, patches, recorder
 
 HANDLER = "_exception_handler"
 """BaseEventLoop's attribute, read first in its call_exception_handler (asyncio/base_events.py, 3.10 to 3.15)."""
@@ -81,7 +81,7 @@ def install_uvloop(module):
             guard.call("uvloop", record, kwargs.get("context", args[-1] if args else None))
         return real_call(*args, **kwargs)
 
-    patches.replace(kind, "call_exception_handler", patches.disguise(monitored_call_exception_handler, real_call))
+    patches.replace(kind, "call_exception_handler", arrivals.disguise(monitored_call_exception_handler, real_call))
 
 
 def record(context):

@@ -19,17 +19,6 @@ def replace(owner, name, monitored):
     return real
 
 
-def disguise(monitored, real):
-    """Give our function the name, module, documentation and signature of the real one."""
-    try:
-        monitored.__name__, monitored.__qualname__ = real.__name__, real.__qualname__
-        monitored.__doc__, monitored.__module__ = real.__doc__, real.__module__
-    except AttributeError:  # a callable object that another tool has put there
-        pass
-    monitored.__wrapped__ = real  # inspect.signature looks there
-    return monitored
-
-
 class StandIn:
     """Stands in for a builtin function and looks like it: repr, type, signature, documentation, pickling.
 

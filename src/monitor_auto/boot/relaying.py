@@ -18,7 +18,7 @@ import sys
 import time
 from _thread import start_new_thread
 
-from . import check_same, guard, notes, patches, recorder, splitting, stdlib
+from . import arrivals, check_same, guard, notes, patches, recorder, splitting, stdlib
 from .spool import facts_of, raise_descriptor
 
 try:
@@ -227,7 +227,7 @@ def install():
         guard.call("relay", on_fork_exec, args, pid)
         return pid
 
-    patches.replace(module, "fork_exec", patches.disguise(monitored_fork_exec, real_fork_exec))
+    patches.replace(module, "fork_exec", arrivals.disguise(monitored_fork_exec, real_fork_exec))
     subprocess = sys.modules.get("subprocess")  # Monitor.init came after the import
     if getattr(subprocess, "_fork_exec", None) is real_fork_exec:
         patches.replace(subprocess, "_fork_exec", monitored_fork_exec)

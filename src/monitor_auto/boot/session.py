@@ -53,11 +53,13 @@ def describe(session, settings):
     """Make the text that ends every event: source and session."""
     app, version, platform = session.app or session.program, session.app_version or "", settings.platform
     app, version, platform = all_tidy(app[:200], version[:200], platform[:200])
-    source = {"sdk": "python", "app": app, "version": version or None, "platform": platform}
-    source["os"] = system.uname().release if hasattr(system, "uname") else None
+    quote = formats.quote
+    version = f',"version":{quote(version)}' if version else ""
+    release = f',"os":{quote(system.uname().release)}' if hasattr(system, "uname") else ""
     parent = f'","parent":"{session.parent}' if session.parent else ""
     session.tail = (
-        f'"source":{formats.dense_object(source)},"session":{{"id":"{session.id}","started":"{session.started}{parent}'
+        f'"source":{{"sdk":"python","app":{quote(app)}{version},"platform":{quote(platform)}{release}}}'
+        f',"session":{{"id":"{session.id}","started":"{session.started}{parent}'
         f'","trace_id":"{session.trace_id}","span_id":"{session.span_id}"}},"data":'
     )
 

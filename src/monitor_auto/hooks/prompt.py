@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import exits, guard, patches, recorder
+from ..boot import arrivals, exits, guard, patches, recorder
 
 SHOWING = ("showtraceback", "showsyntaxerror")
 
@@ -32,7 +32,7 @@ def make_show(real_show: Callable[..., Any]) -> Any:
             guard.call("prompt", record_shown)
         return result
 
-    return patches.disguise(monitored_show, real_show)
+    return arrivals.disguise(monitored_show, real_show)
 
 
 def record_shown() -> None:
