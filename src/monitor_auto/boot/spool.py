@@ -171,7 +171,9 @@ def facts_of(fd, inode=None):
     """Return the `fstat` of an open descriptor that is still that file, else None. Its file may have lost its name."""
     try:
         facts = system.fstat(fd)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # a TimeoutError that the program's alarm has raised: the system's have a number
+            raise
         return None
     return facts if inode is None or facts.st_ino == inode else None
 
