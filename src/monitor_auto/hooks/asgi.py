@@ -231,7 +231,8 @@ def on_message(exchange: Exchange, message: dict[str, Any]) -> None:
     request = exchange.request
     kind = message.get("type")
     if kind == "http.response.start" or kind == "websocket.http.response.start":
-        request.status = message.get("status")
+        status = message.get("status")
+        request.status = int(status) if isinstance(status, int) else None
     elif kind == "http.response.body" or kind == "http.response.pathsend":
         if not message.get("more_body") and not exchange.is_complete:
             exchange.is_complete = True

@@ -38,10 +38,8 @@ _boot = vars(boot)
 _known = beginnings.known
 _counts: "dict[str, Any]" = hooked.counts
 _context: "Any" = None
-_tickets: "Iterator[Ticket]" = iter(())
-_span: "Any" = None
-_session: "Any" = None
-"""For whom the tickets are."""
+_held: "tuple[Any, Any, Iterator[Ticket]]" = (None, None, iter(()))
+"""Tickets, and the session and the span that they are for."""
 
 
 def kind_of(library: str, method: str, address: "Address", path: "str | None") -> "Kind":
@@ -79,8 +77,9 @@ def begin(kind: "Kind") -> "Begun":
     """
     variable = (_context or load_context()).variable
     span = None if variable is None else variable.get()
-    is_same = _span is span and _session is recorder.session
-    ticket = (next(_tickets, None) if is_same else None) or new_ticket(span, is_same)
+    held = _held  # read once: another thread may put its own there
+    is_same = held[1] is span and held[0] is recorder.session
+    ticket = (next(held[2], None) if is_same else None) or new_ticket(span, is_same)
     if kind[2]:
         return kind, ticket[0], _perf_counter(), ticket[1], ticket[2]
     return kind, ticket[0], _perf_counter(), None, None
@@ -99,7 +98,7 @@ def new_ticket(span: "Any", is_same: bool) -> "Ticket":
 
     A forked child is a session of its own, and makes its own.
     """
-    global _tickets, _span, _session
+    global _held
     session: Any = recorder.session
     trace, parent, flags = (span[0], span[1], span[4]) if span else _context.current() or _context.NOWHERE
     state = span[6] if span else None
@@ -110,9 +109,7 @@ def new_ticket(span: "Any", is_same: bool) -> "Ticket":
     ids = _context.new_ids(SOME_TICKETS) if is_same else [_context.new_id()]
     made = iter([(begin + own + end, first + own.encode() + last, state) for own in ids])
     ticket = next(made)
-    _session = None  # another thread must not take tickets of another span
-    _tickets, _span = made, span
-    _session = session
+    _held = session, span, made
     return ticket
 
 
