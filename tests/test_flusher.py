@@ -196,6 +196,34 @@ def test_program_does_not_see_the_thread(children: Children, collector: Collecto
     assert run.stdout.count(b"_MainThread") == 1 and b"1 MainThread MainThread" in run.stdout
 
 
+def test_mock_of_the_clock_counts_no_call_of_ours(children: Children, collector: Collector) -> None:
+    """`patch("time.monotonic", side_effect=[1, 2])` in a test of a long run: each value is for the code under test."""
+    program = """
+    import sys, time
+    from unittest import mock
+    from monitor_auto import Monitor
+    real_monotonic = time.monotonic
+    time.sleep(1.1)
+    for number in range(150):
+        Monitor.event("work.done", {"number": number})
+    time.sleep(0.5)
+    names = ("monotonic", "time", "time_ns", "monotonic_ns", "perf_counter", "localtime")
+    mocks = [mock.patch("time." + name, side_effect=range(1000)) for name in names]
+    started = [each.start() for each in mocks]
+    until = real_monotonic() + 2
+    while real_monotonic() < until:
+        with Monitor.span("work.done"):
+            Monitor.error("oh")
+        time.sleep(0.02)
+    counts = [each.call_count for each in started]
+    mock.patch.stopall()
+    print(counts)
+    """
+    done = children.twin(program, endpoint=collector.url, env=OFTEN)
+    assert done.stdout == b"[0, 0, 0, 0, 0, 0]\n"
+    assert "error.message" in collector.names()
+
+
 def test_logging_program_shows_nothing_of_ours(children: Children, collector: Collector) -> None:
     """httpx and httpcore log every request; in a program that logs everything that would be our noise."""
     program = (

@@ -22,11 +22,10 @@ Guarantees:
 """
 
 import sys
-import time
 
-from . import cold, guard, patches, recorder, session
+from . import cold, formats, guard, patches, recorder, session
 
-monotonic = time.monotonic  # the program may replace that of the module
+monotonic = formats.monotonic
 
 known = {}
 """pid -> (number, when it was started on the monotonic clock) of children that nobody has waited for. A third member

@@ -8,10 +8,9 @@ segment; they are deleted only after a complete answer that means success, and t
 
 import os
 import sys
-import time
 
 from . import cold, guard, handover, recorder, stdlib
-from .formats import uuid7
+from .formats import monotonic, uuid7
 
 MAX_BYTES = 128 << 10
 MAX_HEAD_BYTES = 16 << 10
@@ -37,7 +36,7 @@ def deliver(settings, segment, deadline):
     try:
         connection = connect(settings, deadline)
         if connection is None:  # where that has taken all the time, the others have to be told
-            return False, None if time.monotonic() < deadline else (None, b"")
+            return False, None if monotonic() < deadline else (None, b"")
         received = exchange(connection, settings, lines, deadline)
         if not judge(received):
             connection, begun = None, (connection, received)
@@ -130,7 +129,7 @@ def connect(settings, deadline):
 
 def left(deadline: float) -> float:
     """Return the seconds left until a deadline on the clock of `time.monotonic()`. Raises TimeoutError."""
-    seconds = deadline - time.monotonic()
+    seconds = deadline - monotonic()
     if seconds <= 0:
         raise TimeoutError("timeout")
     return seconds

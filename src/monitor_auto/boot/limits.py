@@ -10,9 +10,8 @@ Guarantees:
 - Sessions, errors and the monitor's own reports are always recorded; errors and children have limits of their own.
 """
 
-from time import monotonic
-
 from . import guard, recorder
+from .formats import monotonic
 
 END = 1 << 62
 BURST_SECONDS = 10

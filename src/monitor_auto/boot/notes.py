@@ -7,6 +7,7 @@ import os
 import time
 
 from . import check_same, cold, encode, guard
+from .formats import wall_clock
 
 MAX_NOTES = 20
 """Internal errors that one process writes to the ledger; a loop that fails must not fill the disk."""
@@ -46,7 +47,7 @@ def tell_failure(error):
 
 def ledger(what, **facts):
     """Append one line to the ledger, or keep it until there is a spool."""
-    line = encode.encode({"at": round(time.time(), 3), "pid": os.getpid(), "what": what, **facts}) + "\n"
+    line = encode.encode({"at": round(wall_clock(), 3), "pid": os.getpid(), "what": what, **facts}) + "\n"
     if guard.directory is not None:
         _append(line)
     elif len(guard.waiting) < MAX_WAITING:

@@ -19,6 +19,7 @@ import time
 from _thread import start_new_thread
 
 from . import arrivals, check_same, guard, notes, patches, recorder, splitting, stdlib
+from .formats import monotonic
 from .spool import facts_of, raise_descriptor
 
 try:
@@ -313,8 +314,8 @@ def forget():
 
 def settle():
     """Before the end: let the pumps record what a child has already written, for a moment."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < deadline and any(guard.call("relay", _has_work, pump) for pump in list(pumps)):
+    deadline = monotonic() + SETTLE_SECONDS
+    while monotonic() < deadline and any(guard.call("relay", _has_work, pump) for pump in list(pumps)):
         time.sleep(0.005)
 
 

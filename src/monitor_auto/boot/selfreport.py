@@ -10,9 +10,9 @@ Guarantees:
 """
 
 from _thread import allocate_lock
-from time import monotonic
 
 from . import cold, encode, notes, recorder
+from .formats import monotonic
 
 counts = {}
 """(name of the metric, reason, name of the error) -> how many since the start, of what delivery has seen."""

@@ -6,9 +6,9 @@ import os
 import sys
 from _thread import get_ident
 from _weakref import ref
-from time import monotonic
 
 from . import children, cold, guard, patches, redact
+from .formats import monotonic
 
 never = object()
 FORKING = {

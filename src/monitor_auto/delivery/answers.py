@@ -3,7 +3,7 @@
 Guarantees: builtin modules only. The table is the one place that knows status codes.
 """
 
-import time
+from monitor_auto.boot.formats import wall_clock
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -94,4 +94,4 @@ def _seconds_until(date: str) -> float:
     # Days since 1970 by the proleptic Gregorian calendar, with the year beginning in March.
     year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 719469
-    return ((days * 24 + hour) * 60 + minute) * 60 + second - time.time()
+    return ((days * 24 + hour) * 60 + minute) * 60 + second - wall_clock()

@@ -16,10 +16,10 @@ Guarantees:
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from monitor_auto.boot import guard, loops, notes
+from monitor_auto.boot.formats import monotonic
 
 from . import cuttable, hush, native, resources, slices
 from .batches import renewed
@@ -72,13 +72,13 @@ class LoopTransport:
         """
         sweep()
         loop = loops.current()
-        if loop is not None and time.monotonic() >= self.not_before:
+        if loop is not None and monotonic() >= self.not_before:
             try:
                 return self.post_by(loop, body, deadline)
             except LoopGone as error:
                 if self.is_interrupted:
                     raise OutOfTime from None
-                self.not_before = time.monotonic() + AVOID_SECONDS
+                self.not_before = monotonic() + AVOID_SECONDS
                 notes.debug(f"not by the event loop: {error}")
                 body = renewed(body)
             except (ImportError, ValueError, OSError, RuntimeError) as error:
@@ -103,7 +103,7 @@ class LoopTransport:
             return None
         ticket = Ticket(None, loop, None)
         ticket.probe(0.0)
-        while ticket.is_probing and not self.is_interrupted and time.monotonic() - ticket.asked < BLOCKED_SECONDS:
+        while ticket.is_probing and not self.is_interrupted and monotonic() - ticket.asked < BLOCKED_SECONDS:
             ticket.bell.acquire(True, LOOK_SECONDS)
         if ticket.is_probing:
             ticket.on_sign()  # so long at least
@@ -216,7 +216,7 @@ class AsyncClient:
     def wait(self, ticket: Ticket, deadline: float) -> None:
         """Wait for a ticket's task, and do what it wishes. Raises NoAnswer."""
         while not ticket.is_done:
-            ticket.bell.acquire(True, max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
+            ticket.bell.acquire(True, max(0.0, min(LOOK_SECONDS, deadline - monotonic())))
             if self.is_interrupted:
                 raise LoopGone("interrupted")
             if self.is_blocked:
@@ -225,9 +225,9 @@ class AsyncClient:
                 ticket.fulfil(*ticket.wishes.pop(0))
             if ticket.is_done:
                 return
-            if ticket.loop.is_closed() or time.monotonic() - ticket.last_sign > BLOCKED_SECONDS:
+            if ticket.loop.is_closed() or monotonic() - ticket.last_sign > BLOCKED_SECONDS:
                 raise LoopGone("it does not move")
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise NoAnswer("timeout")
             ticket.probe(PROBE_SECONDS)
 

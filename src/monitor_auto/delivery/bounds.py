@@ -13,7 +13,7 @@ import os
 import time
 
 from monitor_auto.boot import guard, handover, notes, recorder
-from monitor_auto.boot.formats import quote
+from monitor_auto.boot.formats import monotonic, quote
 from monitor_auto.boot.spool import one_line
 
 from . import account, claims, merging, rewrite
@@ -52,7 +52,7 @@ def enforce(settings: "Any", directory: str, own_base: str, seconds: float = LIM
     lock = -1
     try:
         lock = take_lock(f"{directory}/bounds.lock")
-        Keeper(settings, directory, own_base, time.monotonic() + seconds).run()
+        Keeper(settings, directory, own_base, monotonic() + seconds).run()
     except BlockingIOError:  # another process is at it
         return
     finally:
@@ -166,7 +166,7 @@ class Keeper(Listing):
                 self.drop_segment(segment, claim, "bytes")
             return
         dropped: dict[str, int] = {}
-        self.bytes -= rewrite.trim(segment, claim, kind, most, dropped, time.monotonic() + UNIT_SECONDS)
+        self.bytes -= rewrite.trim(segment, claim, kind, most, dropped, monotonic() + UNIT_SECONDS)
         self.count("bytes", dropped)
         if claim is None and segment.is_finished:
             segment.delete()
@@ -179,7 +179,7 @@ class Keeper(Listing):
             dropped["unknown"] = 1
         else:
             check = claim.check if claim is not None else None
-            for line in segment.read(time.monotonic() + UNIT_SECONDS, check=check):
+            for line in segment.read(monotonic() + UNIT_SECONDS, check=check):
                 kind = "damaged" if line.fault else rewrite.kind_of(line.text)
                 dropped[kind] = dropped.get(kind, 0) + 1
                 line.fate = "dropped"
@@ -276,6 +276,6 @@ class Keeper(Listing):
     def step(self, steps: int) -> None:
         """Raise OutOfTime when the time is up and something has been done."""
         self.steps += steps
-        late = time.monotonic() - self.deadline
+        late = monotonic() - self.deadline
         if late > 0 and (self.steps >= LEAST_STEPS or late > LIMIT_SECONDS):
             raise OutOfTime

@@ -7,9 +7,8 @@ Guarantees:
 """
 
 import os
-import time
 
-from monitor_auto.boot.formats import endpoint_key
+from monitor_auto.boot.formats import endpoint_key, wall_clock
 
 from .answers import MAX_RETRY_AFTER_SECONDS
 from .segments import Unreadable, open_own, remove, write_whole
@@ -37,7 +36,7 @@ def is_away(directory: str, settings: "Any", probe_seconds: float) -> bool:
     the others still get True. After a wrong token it is False, too, as soon as there is another.
     """
     until, failures, config, record = read(directory, settings)
-    now = time.time()
+    now = wall_clock()
     longest = max(LONGEST_SECONDS, MAX_RETRY_AFTER_SECONDS) * (1 + _JITTER)
     if not failures or until > now + longest + probe_seconds:  # none, or the clock was set back
         return False
@@ -87,7 +86,7 @@ def note_failure(
     from monitor_auto.boot import encode
 
     until, failures, config, _ = read(directory, settings)
-    now = time.time()
+    now = wall_clock()
     record = b"%d," % status + b'"error":' + encode.encode(error).encode() + b"}\n"
     if failures and until > now + FIRST_SECONDS * (1 + _JITTER) and config == fingerprint(settings):
         return

@@ -9,10 +9,9 @@ Guarantees:
 """
 
 import os
-import time
 
 from monitor_auto.boot import guard, handover, notes, recorder
-from monitor_auto.boot.formats import quote
+from monitor_auto.boot.formats import quote, wall_clock
 
 from . import strict
 from .segments import WITH_TOKEN, Line, Segment, Unreadable, Withheld, remove, session_id, sessions
@@ -175,7 +174,7 @@ def _lock(path: str, is_lonely: bool) -> "int | None":
         if facts.st_mode & 0o170000 == 0o100000:
             os.lockf(descriptor, os.F_TLOCK, 0)
             facts = os.fstat(descriptor)
-            if facts.st_nlink and not (is_lonely and facts.st_mtime > time.time() - LONELY_SECONDS):
+            if facts.st_nlink and not (is_lonely and facts.st_mtime > wall_clock() - LONELY_SECONDS):
                 return descriptor
         else:
             _put_aside_if_strange(path)
@@ -202,7 +201,7 @@ def _lock_by_silence(path: str) -> "int | None":
     directory, _, name = path.rpartition("/")
     base = name.removesuffix(".live")
     for other in os.listdir(directory):
-        if other.startswith(base) and os.lstat(f"{directory}/{other}").st_mtime > time.time() - QUIET_SECONDS:
+        if other.startswith(base) and os.lstat(f"{directory}/{other}").st_mtime > wall_clock() - QUIET_SECONDS:
             return None
     return -1
 

@@ -13,9 +13,9 @@ Guarantees:
 
 import os
 import sys
-import time
 
 from monitor_auto.boot import patches, stdlib
+from monitor_auto.boot.formats import monotonic
 
 from .exchange import Answer, NoAnswer, Unable
 
@@ -45,7 +45,7 @@ class Courier:
                 self.pid = _spawn(python, theirs.fileno())
             finally:
                 theirs.close()
-            seconds = max(0.05, deadline - time.monotonic())
+            seconds = max(0.05, deadline - monotonic())
             fields = (settings.scheme, settings.host, settings.port, settings.path, settings.token or "", seconds)
             self.give("\0".join(map(str, fields)).encode())
         except OSError as error:
@@ -91,7 +91,7 @@ class Courier:
 
     def left(self) -> float:
         """Return the seconds left. Raises TimeoutError when there are none."""
-        left = self.deadline - time.monotonic()
+        left = self.deadline - monotonic()
         if left <= 0:
             raise TimeoutError("timeout")
         return left

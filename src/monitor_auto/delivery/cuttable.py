@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from _thread import get_ident
 from typing import Any
 
 from monitor_auto.boot import background, guard, targets
+from monitor_auto.boot.formats import monotonic
 
 from . import hush, slices
 from .exchange import NoAnswer
@@ -176,7 +176,7 @@ def connect(cutter: Cutter, socket: Any, host: str, port: int, seconds: float) -
     """Return a connected socket. Raises OSError. A second one, of the same connection, stays with the cutter: the first
     loses its descriptor to TLS, and a number that is used again must not be cut.
     """
-    deadline = time.monotonic() + seconds
+    deadline = monotonic() + seconds
     last: OSError = OSError("the name has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
@@ -186,7 +186,7 @@ def connect(cutter: Cutter, socket: Any, host: str, port: int, seconds: float) -
         try:
             if cutter.state.is_stopping:
                 raise OSError("stopped")
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            sock.settimeout(max(0.001, deadline - monotonic()))
             sock.connect(address)
         except OSError as error:
             last = error

@@ -8,6 +8,7 @@ beside the child's, or that this very process has delivered before.
 import os
 import time
 
+from monitor_auto.boot.formats import wall_clock
 from monitor_auto.boot.spool import one_line
 
 from . import claims, strict
@@ -148,7 +149,7 @@ def is_there(header: "dict[str, Any]", began: float) -> str:
         with open(f"/proc/{int(pid)}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        started = time.time() - now + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        started = wall_clock() - now + int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError, ValueError, IndexError):  # gone; no Linux
         return ""
     if started > began + TOLERANCE_SECONDS:  # another process, with the same number

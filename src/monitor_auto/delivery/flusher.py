@@ -9,9 +9,9 @@ Guarantees:
 
 import os
 import sys
-import time
 
 from monitor_auto.boot import background, check_same, cold, guard, handover, notes, recorder, repairs, spool, stdlib
+from monitor_auto.boot.formats import monotonic, wall_clock
 
 from . import breaker, hush, policy, resources
 from .call import Call
@@ -83,7 +83,7 @@ class Flusher:
         self.sender = Connection(state, self.settings)
         self.orphans: dict[str, list[int]] = {}
         guard.call("collections", resources.watch_collections)
-        self.last_news, self.last_count = time.monotonic(), -1
+        self.last_news, self.last_count = monotonic(), -1
 
     def close(self) -> None:
         """Let go of everything."""
@@ -100,7 +100,7 @@ class Flusher:
     def work(self) -> None:
         """Do what is due, rest, and again."""
         while not self.is_over():
-            self.step(time.monotonic())
+            self.step(monotonic())
             self.rest()
 
     def step(self, now: float) -> None:
@@ -118,7 +118,7 @@ class Flusher:
 
     def rest(self) -> None:
         """Wait until something is due; while the program records, look again soon."""
-        now, recorded = time.monotonic(), self.recorded()
+        now, recorded = monotonic(), self.recorded()
         if recorded != self.last_count:
             self.last_news, self.last_count = now, recorded
         seconds = self.policy.seconds_until_due(now, recorded)
@@ -145,7 +145,7 @@ class Flusher:
         directory = self.segment.directory
         if directory is not None and breaker.is_away(directory, self.settings, REQUEST_SECONDS + 1):
             self.policy.on_flush(now, recorded)
-            self.policy.on_away(now, max(0.1, breaker.read(directory, self.settings)[0] - time.time()))
+            self.policy.on_away(now, max(0.1, breaker.read(directory, self.settings)[0] - wall_clock()))
             return
         if not handover.flushing.acquire(False):  # a flush of the program's own is under way
             self.policy.earliest = now + background.LOOK_SECONDS
@@ -180,7 +180,7 @@ class Flusher:
 
     def tell(self, call: "Delivery", is_complete: bool) -> None:
         """Tell the policy what came of a delivery."""
-        now, sending = time.monotonic(), call.sending
+        now, sending = monotonic(), call.sending
         if sending.why:
             self.sender.close()
             self.policy.on_failure(now, sending.status, sending.is_misplaced, sending.retry_after_seconds)
@@ -217,7 +217,7 @@ class Flusher:
             self.tell(call, is_complete)
         else:
             left = len(self.orphans)
-            self.policy.on_orphans(time.monotonic(), left or call.sending.delivered, self.sender.answer_seconds)
+            self.policy.on_orphans(monotonic(), left or call.sending.delivered, self.sender.answer_seconds)
 
 
 class Delivery(Call):
@@ -328,17 +328,17 @@ class Connection:
         """Send one body and return the Answer. Raises NoAnswer."""
         if self.state.is_stopping:
             raise OutOfTime
-        begin = time.monotonic()
+        begin = monotonic()
         transport = self.transport or self.connect()
         if not self.is_by_loop and cold("loops").current() is not None:
             transport = self.go_by_loop(transport)
         try:
             answer: Answer = transport.post(body, begin + REQUEST_SECONDS)
         except NoAnswer:
-            if self.state.is_stopping and time.monotonic() - begin < REQUEST_SECONDS / 10:
+            if self.state.is_stopping and monotonic() - begin < REQUEST_SECONDS / 10:
                 raise OutOfTime from None  # it is us who have cut it off: nobody's failure
             raise
-        self.answer_seconds = time.monotonic() - begin
+        self.answer_seconds = monotonic() - begin
         return answer
 
     def connect(self) -> "Any":
@@ -457,7 +457,7 @@ def is_left_to_others(segments: "list[Segment]", own: str, interval_seconds: flo
     if not deaths.is_better_known(segments, own):
         _first_seen.pop(base, None)
         return False
-    now = time.monotonic()
+    now = monotonic()
     if len(_first_seen) > MAX_SEEN:
         _first_seen.clear()
     return now - _first_seen.setdefault(base, now) < max(2 * interval_seconds, LEFT_SECONDS)

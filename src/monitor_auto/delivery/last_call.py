@@ -5,9 +5,8 @@ Guarantees:
 - For plain http to a literal address nothing is imported but builtins and `_socket`, and no thread is started.
 """
 
-import time
-
 from monitor_auto.boot import guard, notes, recorder
+from monitor_auto.boot.formats import monotonic
 
 from .call import Call
 from .sender import Sender
@@ -61,7 +60,7 @@ def deliver_now(
     timeout_seconds: float,
 ) -> bool:
     """Deliver own and dead children's events of a session that lives on; return whether all of its own got through."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = monotonic() + timeout_seconds
     if timeout_seconds <= 0 or settings.scheme not in ("http", "https"):
         return False
     sender = Sender(settings, deadline)

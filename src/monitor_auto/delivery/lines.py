@@ -4,9 +4,9 @@ Guarantees: builtin modules only; at most one chunk and one line are held, whate
 """
 
 import os
-import time
 
 from monitor_auto.boot import express
+from monitor_auto.boot.formats import monotonic
 
 TYPE_CHECKING = False  # Type checkers take this name for true; importing typing costs an exiting process 10 ms.
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_lines(descriptor: int, offset: int, deadline: float) -> "Iterator[tuple
         held += len(chunk) - begin
         if held <= MAX_LINE_BYTES or not parts:
             parts.append(chunk[begin:])
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             raise OutOfTime
     if held:
         yield _joined(parts, held), offset + held

@@ -5,7 +5,8 @@ touched.
 """
 
 import os
-import time
+
+from monitor_auto.boot.formats import wall_clock
 
 from .segments import remove, split_name
 
@@ -25,7 +26,7 @@ class Listing:
     """
 
     def __init__(self, directory: str) -> None:
-        self.directory, self.now = directory, time.time()
+        self.directory, self.now = directory, wall_clock()
         self.sessions: dict[str, dict[int, os.stat_result]] = {}
         self.lonely: list[str] = []
         self.delivered_parts: set[str] = set()

@@ -4,10 +4,9 @@ Runs under a claim, before the session's events are delivered; what is written i
 """
 
 import os
-import time
 
 from monitor_auto.boot import encode
-from monitor_auto.boot.formats import dense_object, timestamp
+from monitor_auto.boot.formats import dense_object, timestamp, wall_clock
 
 from . import deaths, oomkills, strict
 from .segments import READ, Segment, Unreadable, open_own, read_header, session_id
@@ -150,7 +149,7 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
         facts["reason"] = "exec"  # by C code: Python's own is seen
     facts["reboot"] = deaths.is_rebooted(remains.header)
     if not facts["reboot"] and facts["signal"] in ("SIGKILL", "") and "exit_code" not in seen:
-        facts["oom"] = oomkills.is_killed(pid, remains.last_write, time.time())
+        facts["oom"] = oomkills.is_killed(pid, remains.last_write, wall_clock())
     facts.update(last_event=last.get("name"), last_event_at=last.get("timestamp"))
     facts["lived_at_least_ms"] = max(0, round((ended - began) * 1000))
     kept = {name: value for name, value in facts.items() if value or name == "exit_code"}
@@ -247,6 +246,6 @@ def append(segment: Segment, data: bytes) -> None:
         if os.write(descriptor, data) != len(data):
             os.ftruncate(descriptor, facts.st_size)
             raise OSError("the disk is full")
-        os.utime(segment.path, (time.time(), facts.st_mtime))  # age counts from what the session wrote
+        os.utime(segment.path, (wall_clock(), facts.st_mtime))  # age counts from what the session wrote
     finally:
         os.close(descriptor)

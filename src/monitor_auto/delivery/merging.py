@@ -4,9 +4,8 @@ Guarantees: builtin modules only; only sessions of one endpoint, and of them tho
 others; under their claims, so that none of them lives.
 """
 
-import time
-
 from monitor_auto.boot import guard, notes
+from monitor_auto.boot.formats import monotonic
 
 from . import claims, rewrite
 from .segments import Unreadable, session_id, tree_of
@@ -56,7 +55,7 @@ def merge(directory: str, sessions: "Sessions", group: list[str], settings: "Any
     try:
         for part in (with_token, [claim for claim in found if claim not in with_token]):
             if sum(len(numbers[claim.base]) for claim in part) > 1:
-                fewer += rewrite.merge(part, numbers, settings, time.monotonic() + UNIT_SECONDS) - 1
+                fewer += rewrite.merge(part, numbers, settings, monotonic() + UNIT_SECONDS) - 1
     except (OSError, Unreadable) as error:
         notes.debug(f"segments were not merged: {error}")
     finally:

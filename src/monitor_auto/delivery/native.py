@@ -6,8 +6,9 @@ client is marked as our own, so that no hook records it.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
+
+from monitor_auto.boot.formats import monotonic
 
 from .batches import renewed
 from .exchange import Answer, NoAnswer, addresses
@@ -65,7 +66,7 @@ class Transport:
         options: dict[str, Any] = {}
         body, headers = packed(body) if self.is_gzip_worthwhile else (body, {})
         if deadline is not None:
-            options["timeout"] = max(0.001, deadline - time.monotonic())
+            options["timeout"] = max(0.001, deadline - monotonic())
         response = self.client.post(self.url, content=body, headers=headers, **options)
         told = response.headers
         content_type, retry_after = told.get("content-type", ""), told.get("retry-after", "")

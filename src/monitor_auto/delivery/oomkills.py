@@ -9,7 +9,8 @@ Guarantees: what is not known for certain is False. The log is read once in a pr
 """
 
 import os
-import time
+
+from monitor_auto.boot.formats import monotonic, wall_clock
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ _read_at = -AGE_SECONDS
 def is_killed(pid: "float | None", after: float, before: float) -> bool:
     """True when the log tells of a process with that pid that was killed between two times (Unix seconds)."""
     global _kills, _read_at
-    now = time.monotonic()
+    now = monotonic()
     if now - _read_at >= AGE_SECONDS:
-        _read_at, _kills = now, list(kills(read_log(), time.time() - now))
+        _read_at, _kills = now, list(kills(read_log(), wall_clock() - now))
     return any(killed == pid and after - TOLERANCE_SECONDS <= at <= before for killed, at in _kills)
 
 
@@ -48,13 +49,13 @@ def kills(records: "Iterator[bytes]", offset: float) -> "Iterator[tuple[int, flo
 
 def read_log() -> "Iterator[bytes]":
     """Yield the records of the kernel's log, oldest first: each `read` gives one."""
-    deadline = time.monotonic() + MAX_SECONDS
+    deadline = monotonic() + MAX_SECONDS
     try:
         log = os.open(LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, AttributeError):  # not for us, or no Linux
         return
     try:
-        while time.monotonic() < deadline:
+        while monotonic() < deadline:
             try:
                 yield os.read(log, 8192)
             except BrokenPipeError:  # overwritten while we read: the next one is there

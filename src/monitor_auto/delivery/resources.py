@@ -8,9 +8,9 @@ run inside it, where what they raise (KeyboardInterrupt) is printed and lost (gc
 
 import os
 import sys
-import time
 
 from monitor_auto.boot import encode, guard, recorder
+from monitor_auto.boot.formats import monotonic
 from monitor_auto.boot.recorder import LIFECYCLE, METRIC
 
 TYPE_CHECKING = False  # see lines.py
@@ -30,7 +30,7 @@ returns one, or None, and starts to measure anew."""
 def record_heartbeat(own: "list[int]") -> None:
     """Say that the session lives. `own` counts what is recorded here: it is none of the program's."""
     session: Any = recorder.session
-    facts = {"uptime_ms": round((time.monotonic() - session.started_monotonic) * 1000)}
+    facts = {"uptime_ms": round((monotonic() - session.started_monotonic) * 1000)}
     recorder.write(LIFECYCLE, "sdk.heartbeat", encode.encode(facts))
     own[0] += 1
 
@@ -97,7 +97,7 @@ def watch_collections() -> None:
     _times = _collections.deque(maxlen=MAX_TIMES)
     method = type(guard.call.__get__(guard))
     asked = type(sys)("monitor_auto_gc")
-    asked.__getattr__ = method(next, map(_times.append, iter(time.monotonic, None)))  # type: ignore[method-assign]
+    asked.__getattr__ = method(next, map(_times.append, iter(monotonic, None)))  # type: ignore[method-assign]
     _callback = method(getattr, asked)
     gc.callbacks.append(_callback)
 

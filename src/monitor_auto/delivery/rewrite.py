@@ -9,7 +9,8 @@ Guarantees:
 """
 
 import os
-import time
+
+from monitor_auto.boot.formats import wall_clock
 
 from .claims import Claim, field
 from .lines import is_whole
@@ -73,7 +74,7 @@ class Writer:
         """Put the segment into its place, with the age of what it holds, after deleting `stale` files."""
         if self.parts:
             self.flush()
-        os.utime(self.temporary, (time.time(), written))
+        os.utime(self.temporary, (wall_clock(), written))
         for path in stale:
             remove(path)
         os.replace(self.temporary, self.path)

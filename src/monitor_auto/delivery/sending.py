@@ -7,11 +7,9 @@ Runs at exit, in flush and in commands. Guarantees:
   our own trouble alone is not.
 """
 
-import time
-
 from monitor_auto import boot
 from monitor_auto.boot import guard, notes, recorder
-from monitor_auto.boot.formats import endpoint_key
+from monitor_auto.boot.formats import endpoint_key, monotonic
 
 from . import answers
 from .batches import body, settle
@@ -77,7 +75,7 @@ class Sending:
             self.why = str(error)
             if isinstance(error, Unable):
                 notes.debug("nothing was sent: " + self.why)
-            elif time.monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
+            elif monotonic() < self.deadline or not self.delivered:  # else it answers, and only our time is up
                 self.fail(0, self.why, False, 0.0)
             return answers.LATER, None
         verdict = answers.meaning(answer.status, answer.content_type, answer.body)
@@ -133,7 +131,7 @@ class Sending:
         if memory and self.directory is not None:
             session = memory[0].text.partition(b'"event_id":"')[2][:36].decode("ascii", "replace")
             add_to_account(
-                account_path(self.directory, self.key), tally.line(f"{session}.memory.{time.monotonic_ns()}")
+                account_path(self.directory, self.key), tally.line(f"{session}.memory.{int(monotonic() * 1e9)}")
             )
 
     def drop(self, batch: "list[Line]", line: "Line", answer: "Answer | None") -> None:

@@ -6,11 +6,11 @@ Guarantees: see async_flusher.py; how a task passes unseen, and how it ends with
 from __future__ import annotations
 
 import sys
-import time
 from _thread import allocate_lock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from monitor_auto.boot import guard
+from monitor_auto.boot.formats import monotonic
 
 from . import hush
 from .exchange import Answer, NoAnswer
@@ -39,7 +39,7 @@ class Ticket:
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.is_done = self.is_probing = False
-        self.asked = self.last_sign = time.monotonic()
+        self.asked = self.last_sign = monotonic()
         self.lag_seconds = 0.0
         self.task: Any = None
         self.at_end: Callable[[], object] | None = None
@@ -64,10 +64,10 @@ class Ticket:
 
     def probe(self, seconds: float) -> None:
         """Ask the loop for a sign of life, unless it still owes one or has given one so lately."""
-        is_quiet = time.monotonic() - self.last_sign >= seconds
+        is_quiet = monotonic() - self.last_sign >= seconds
         if is_quiet and not self.is_probing and self.loop.is_running():
             self.is_probing = True
-            self.asked = time.monotonic()
+            self.asked = monotonic()
             self.tell(self.on_probe)
 
     def fulfil(self, function: Callable[[], Any], future: Any) -> None:
@@ -76,7 +76,7 @@ class Ticket:
             result, error = function(), None
         except Exception as raised:  # a name that nobody knows, a certificate: the task's to deal with
             result, error = None, raised
-        self.last_sign = time.monotonic()  # it was us who took the time
+        self.last_sign = monotonic()  # it was us who took the time
         self.tell(settle, future, result, error)
 
     def give_up(self, close: Callable[[], object]) -> None:
@@ -122,7 +122,7 @@ class Ticket:
 
     def on_sign(self) -> None:
         """The loop moves."""
-        self.last_sign, self.is_probing = time.monotonic(), False
+        self.last_sign, self.is_probing = monotonic(), False
         self.lag_seconds = max(self.lag_seconds, self.last_sign - self.asked)
 
     def on_probe(self) -> None:

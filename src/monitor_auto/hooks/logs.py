@@ -5,10 +5,10 @@ once, and an exception once, whoever sees it: a message about one that has been 
 """
 
 import _thread
-import time
 
 from .. import boot
 from ..boot import hooked, recorder
+from ..boot.formats import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def record(
     """Record one message; `place` is (file, line, function), `error` the exception that it is about."""
     global _last
     errors: Any = boot.load("errors")
-    thread, now = _thread.get_ident(), time.monotonic()
+    thread, now = _thread.get_ident(), monotonic()
     if _last and _last[0] != library and _last[1] == thread and now - _last[3] < SAME_SECONDS and _last[2] in message:
         return
     if isinstance(error, BaseException):

@@ -13,12 +13,12 @@ Guarantees:
 from __future__ import annotations
 
 import os
-import time
 from _weakref import ref
 from collections.abc import Callable
 from typing import Any
 
 from ..boot import context, hooked
+from ..boot.formats import monotonic
 from . import passing, results
 from .wrapping import Undo, wrap
 
@@ -40,7 +40,7 @@ class Test:
         self.item, self.config, self.pid = id(item), ref(item.config), os.getpid()
         self.nodeid = str(item.nodeid)
         self.span, self.token = context.enter()
-        self.started = time.monotonic()
+        self.started = monotonic()
         self.reports: dict[str, Any] = {}
         self.failed_subtests = 0
         self.error: dict[str, Any] | None = None
@@ -208,7 +208,7 @@ def abandon(test: Test) -> None:
     _running.remove(test)
     context.leave(test.span, test.token)
     if test.pid == os.getpid():
-        facts = {"duration_ms": round((time.monotonic() - test.started) * 1000, 3)}
+        facts = {"duration_ms": round((monotonic() - test.started) * 1000, 3)}
         record(test.nodeid, "interrupted", facts, test.span)
 
 

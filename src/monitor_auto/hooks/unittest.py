@@ -8,9 +8,9 @@ its methods finds them. What a test raises, Ctrl-C included, has no frame of our
 """
 
 import os
-import time
 
 from ..boot import context, guard, hooked, patches, recorder
+from ..boot.formats import monotonic
 from . import methods, results
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ class Test:
         own = getattr(case, "_asyncioTestContext", None)  # in which IsolatedAsyncioTestCase runs what it awaits
         if own is not None:
             own.run(vars(context)["variable"].set, self.span)
-        self.started = time.perf_counter()
+        self.started = monotonic()
         self.outcomes: set[str] = set()
         self.facts: dict[str, Any] = {}
         self.failed_subtests = 0
@@ -191,7 +191,7 @@ def end(test: Test, outcome: "str | None") -> None:
         return
     if outcome is None:
         outcome = next((known for known in OUTCOMES.values() if known in test.outcomes), "passed")
-    facts = {"duration_ms": round((time.perf_counter() - test.started) * 1000, 3), **test.facts}
+    facts = {"duration_ms": round((monotonic() - test.started) * 1000, 3), **test.facts}
     if test.failed_subtests:
         facts["failed_subtests"] = test.failed_subtests
     results.record("unittest", test.nodeid, outcome, facts, test.span)
