@@ -129,6 +129,41 @@ def test_torn_line_does_not_spoil_the_next(children: Children) -> None:
     assert torn(spool)[0].startswith(b'{"v":1,')
 
 
+@pytest.mark.parametrize("room", [20_000, 300_000])
+def test_limit_on_the_length_of_a_file_costs_no_event(children: Children, room: int) -> None:
+    """`ulimit -f`, and a day's events in a spool that nobody delivers from: there is room in another file, and what is
+    only in memory does not outlive a kill.
+    """
+    source = f"""
+        import os, resource, signal
+        from monitor_auto import Monitor
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+        for number in range(3000):
+            Monitor.event("work.number", {{"number": number, "pad": "p" * 2000}})
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = children.run(source, env={"MONITOR_RATE_LIMIT": "0"})
+    assert numbers(whole(done.spool)) == list(range(3000))
+    assert torn(done.spool) == []
+    assert max(path.stat().st_size for path in segments(done.spool)) <= room
+
+
+def test_line_that_is_longer_than_any_file_is_kept_in_memory(children: Children) -> None:
+    """Where hardly a line fits there is nothing to be gained by a file for each of them."""
+    source = """
+        import resource
+        from monitor_auto import Monitor
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+        for number in range(50):
+            Monitor.event("work.number", {"number": number, "pad": "p" * 4000})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        print("done")
+    """
+    done = children.twin(source)
+    assert done.stdout == b"done\n"
+    assert len(segments(done.spool)) < 5
+
+
 def test_memory_is_bounded_and_errors_are_kept_longest(children: Children) -> None:
     """A program that goes on for days on a full disk must not be killed for our queue."""
     source = """

@@ -7,14 +7,17 @@ to MAX_QUEUE_BYTES, and what is dropped beyond is counted in the ledger.
 
 import os
 import sys
-import time
 from _thread import _count as other_threads
 
 from . import check_same, cold, encode, guard, notes, recorder, spool, stdlib
+from .formats import monotonic
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
+EFBIG = 27
+"""The same on Linux, macOS and Windows; importing `errno` takes longer than everything else here."""
+MAX_LINE_BYTES = 66 << 10
 _told = {}
 """The session's id -> how many lines that no disk took it has told of."""
 TURN_SECONDS = 1.0
@@ -102,11 +105,11 @@ def is_live_ours(segment):
 
 def reopen(segment):
     """Open a further segment; what an unlinked one held goes before the queue. False where no directory takes it."""
-    if time.monotonic() < segment.next_try or segment.session is None:
+    if monotonic() < segment.next_try or segment.session is None:
         return False
     rescued = rescue(segment).splitlines(True)
     if not spool.open_segment(segment):
-        segment.next_try = time.monotonic() + RETRY_SECONDS
+        segment.next_try = monotonic() + RETRY_SECONDS
         return False
     segment.queue[:0] = rescued
     segment.queue_bytes += sum(map(len, rescued))
@@ -124,25 +127,64 @@ def keep(segment, line):
 
 
 def drain(segment):
-    """Write the queue, oldest first; what the disk does not take stays. True when all of it is written."""
+    """Write the queue, oldest first; what the disk does not take stays. True when all of it is written.
+
+    What a file of this length does not take (RLIMIT_FSIZE) another one does; of a short write the next one says why.
+    """
+    is_fresh = False
     while segment.queue:
         line = segment.queue.pop(0)  # off the list first: `keep` of another thread may take lines out meanwhile
         data = b"\n" + line if segment.is_torn else line
+        is_at_limit = False
         try:
             written = os.write(segment.fd, data)
-        except OSError:
-            written = 0
+        except OSError as error:
+            written, is_at_limit = 0, error.errno == EFBIG
         segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
         if written < len(data):
             if segment.is_torn:
                 segment.was_torn = True
             segment.queue.insert(0, line)
-            return False
+            if not written and not (is_at_limit and begin_next(segment, is_fresh)):
+                return False
+            is_fresh = is_fresh or not written
+            continue
+        is_fresh = False
         segment.queue_bytes -= len(line)
     if segment.dropped:
         dropped, segment.dropped = segment.dropped, 0
         guard.call("ledger", _tell_dropped, dropped)
     return True
+
+
+def begin_next(segment, is_fresh):
+    """Go on in the place of a segment that is as long as a file may be. False where there can be none just now, or it
+    would take no more than this one, which is fresh.
+    """
+    now = monotonic()
+    try:
+        cut_torn(segment.fd)
+        segment.is_torn = False
+        if now < segment.next_try:
+            return False
+        if not is_fresh:
+            spool.begin(segment, segment.directory)
+            return True
+    except OSError as error:
+        notes.debug("no further segment: " + str(error))
+    segment.next_try = now + RETRY_SECONDS
+    return False
+
+
+def cut_torn(fd):
+    """Take half a line off the end of a file that is as long as it may be, so that nobody adds to it meanwhile. The
+    whole line is in the queue.
+    """
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, MAX_LINE_BYTES, max(0, size - MAX_LINE_BYTES))
+    end = tail.rfind(b"\n") + 1
+    if 0 < end < len(tail):
+        os.ftruncate(fd, size - len(tail) + end)
 
 
 def rescue(segment):
