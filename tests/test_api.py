@@ -14,6 +14,7 @@ from monitor_auto.boot import errors, parsing
 from monitor_auto.boot import settings as boot_settings
 from support.children import Children
 from support.collector import Answer, Collector
+from support.network import Swallower
 from support.sandbox import Sandbox
 
 UNCHANGED = """
@@ -443,6 +444,55 @@ def test_flush_and_close_deliver_and_say_so(children: Children, collector: Colle
     assert not done.events
     collector.go_away()
     assert children.run(source, endpoint=collector.url).stdout == b"False\nNone None\n"
+
+
+@pytest.mark.parametrize("call", ["Monitor.flush()", "Monitor.close()"])
+def test_delivery_at_the_very_end_is_left_to_the_next_process(
+    call: str, children: Children, collector: Collector
+) -> None:
+    """A `__del__` that is called when nothing can be imported any more."""
+    source = f"""
+        from monitor_auto import Monitor
+        class Last:
+            def __del__(self, Monitor=Monitor, print=print):
+                Monitor.event("last.words")
+                print({call})
+        last = Last()
+    """
+    done = children.run(source, endpoint=collector.url)
+    assert done.stdout in (b"False\n", b"None\n")
+    assert (done.status, done.stderr) == (0, b"")
+    assert "last.words" in done.names
+
+
+def test_flush_takes_any_timeout(children: Children, collector: Collector) -> None:
+    """It raises nothing, and what is no number of seconds is no internal error of ours."""
+    source = """
+        from monitor_auto import Monitor
+        print([Monitor.flush(timeout) for timeout in (float("nan"), -1, 0, None, "x", float("inf"), 10**400)])
+    """
+    done = children.run(source, endpoint=collector.url)
+    assert done.stdout == b"[False, False, False, True, True, True, True]\n"
+
+
+def test_flush_that_waits_for_another_has_one_deadline(children: Children) -> None:
+    """Two threads flush, and the collector says nothing: each waits for as long as it said."""
+    swallower = Swallower()
+    source = """
+        import threading, time
+        from monitor_auto import Monitor
+        other = threading.Thread(target=Monitor.flush, args=(2.5,))
+        other.start()
+        time.sleep(0.3)
+        begin = time.monotonic()
+        Monitor.flush(3)
+        print(time.monotonic() - begin < 4)
+        other.join()
+    """
+    env = {"MONITOR_EXIT_TIMEOUT": "0.1", "MONITOR_FLUSH_INTERVAL": "0"}
+    done = children.run(source, endpoint=f"http://127.0.0.1:{swallower.port}/v1/events", env=env)
+    swallower.close()
+    assert done.stdout == b"True\n"
 
 
 @pytest.mark.tampers("the own segment is replaced by a link")

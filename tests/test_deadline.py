@@ -1,6 +1,7 @@
 """One deadline at exit, over look-up, connecting, TLS, sending and the answer: whatever hangs, on every interpreter."""
 
 import json
+import signal
 import socket
 import sys
 import textwrap
@@ -107,6 +108,45 @@ def ways_to_hang(folder: Path) -> dict[str, Callable[[], "Iterator[Hanging]"]]:
 def python(request: pytest.FixtureRequest, sandbox_for: Callable[..., Sandbox]) -> Sandbox:
     """An environment of this interpreter, or of another one."""
     return sandbox_for(other_pythons().get(request.param, sys.executable))
+
+
+ALARMS = {
+    "alarm": "signal.alarm(1)",
+    "handler": """
+signal.signal(signal.SIGALRM, lambda *_: os.write(1, b"too late"))
+signal.setitimer(signal.ITIMER_REAL, 0.9, 0.1)
+""",
+    "handler that raises": """
+def on_alarm(*_):
+    raise RuntimeError("too late")
+signal.signal(signal.SIGALRM, on_alarm)
+signal.alarm(1)
+""",
+}
+
+
+@pytest.mark.parametrize("how", ALARMS)
+def test_alarm_does_not_go_off_while_we_hold_the_process(how: str, children: Children) -> None:
+    """A script that may take a minute is done after 58 seconds, and the collector is away: it was in time."""
+    with swallowing("http://PLACE/v1/events") as hanging:
+        source = "import os, signal\n" + ALARMS[how] + "\nprint('done')\n"
+        done = children.twin(source, endpoint=hanging.endpoint, env={"MONITOR_EXIT_TIMEOUT": "2"})
+    assert (done.status, done.stdout) == (0, b"done\n")
+
+
+def test_alarm_goes_on_when_we_are_done(children: Children) -> None:
+    """What hangs after the exit functions is still ended by the program's own watchdog."""
+    source = """
+        import os, signal, time
+        class Last:
+            def __del__(self, sleep=time.sleep):
+                sleep(60)
+        last = Last()
+        signal.alarm(2)
+    """
+    with swallowing("http://PLACE/v1/events") as hanging:
+        done = children.twin(source, endpoint=hanging.endpoint, env={"MONITOR_EXIT_TIMEOUT": "1"})
+    assert done.status == -signal.SIGALRM
 
 
 def test_nothing_that_hangs_holds_up_an_exit(children: Children, tmp_path: Path, python: Sandbox) -> None:

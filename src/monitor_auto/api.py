@@ -8,7 +8,7 @@ thread, task, signal handler, `__del__` and `atexit` function, and never wait fo
 from __future__ import annotations
 
 import sys
-import time
+from time import perf_counter  # the program may replace that of the module
 
 from . import boot
 from .boot import arrivals, cleaning, context, encode, errors, guard, notes, parsing, recorder, recording
@@ -203,7 +203,7 @@ class Span:
             span = guard.call("Monitor.span", context.enter) if recorder.session is not None else None
         except RecursionError:
             span = None
-        self._begun.append((time.perf_counter(), span))
+        self._begun.append((perf_counter(), span))
         return self
 
     def __exit__(
@@ -241,8 +241,8 @@ class Span:
         self.__exit__(kind, error, trace)
 
     def _leave(self, error: BaseException | None) -> None:
-        started, begun = self._begun.pop() if self._begun else (time.perf_counter(), None)
-        own = {"duration_ms": round((time.perf_counter() - started) * 1000, 3)}
+        started, begun = self._begun.pop() if self._begun else (perf_counter(), None)
+        own = {"duration_ms": round((perf_counter() - started) * 1000, 3)}
         if error is not None:
             own["error"] = encode.class_name(error)
         if isinstance(error, Exception):  # not SystemExit, GeneratorExit, a task's CancelledError
@@ -300,7 +300,7 @@ def _refine(app: str | None, app_version: str | None, patterns: list[str]) -> No
 def _seconds(timeout: Any) -> float:
     """Return a time that a lock and a socket take; what is none counts as the default: recording never raises."""
     try:
-        return min(max(float(timeout), 0.0), 86400.0)
+        return min(max(0.0, float(timeout)), 86400.0)  # in this order: what is no number (nan) counts as 0
     except Exception as error:  # anything may have been given
         encode.let_through(error)
         return 3.0

@@ -95,10 +95,8 @@ def on_atexit():
         return
     guard.call("segment check", spool.check, recorder.segment)  # its number may be the program's by now
     guard.call("end", end_normally)
-    if settings.exit_timeout_seconds and settings.scheme != "local":
-        guard.late("handover", "deliver")
-    elif recorder.segment.is_keeper:
-        guard.late("handover", "keep_bounds")
+    if settings.exit_timeout_seconds and settings.scheme != "local" or recorder.segment.is_keeper:
+        guard.late("handover", "deliver_at_end")
 
 
 def end_normally():

@@ -5,10 +5,10 @@
 import marshal
 import os
 import sys
-import time
 from _thread import _count as other_threads
 
 from . import FOLDER, check_same, cold, endings, guard, read_bytecode, recorder, spool
+from .formats import monotonic
 
 DELIVERY = "monitor_auto.delivery"
 FOR_OWN = ("", "lines", "segments", "batches", "answers", "exchange", "sending", "call", "sender", "last_call")
@@ -18,6 +18,26 @@ they import each other.
 """
 
 flushing = spool.allocate_lock()
+
+
+def deliver_at_end():
+    """Deliver while the program's own alarms (signal.alarm, setitimer) stand still: it is over, and without us nobody
+    would be there any more whom they could kill, or whose handler they could call.
+    """
+    signals = sys.modules.get("_signal")
+    set_timer = getattr(signals, "setitimer", None)
+    if set_timer is None:
+        deliver()
+        return
+    left = [
+        (which, *set_timer(which, 0.0)) for which in (signals.ITIMER_REAL, signals.ITIMER_VIRTUAL, signals.ITIMER_PROF)
+    ]
+    try:
+        deliver()
+    finally:
+        for which, seconds, interval in left:
+            if seconds:
+                set_timer(which, seconds, interval)
 
 
 def deliver():
@@ -31,7 +51,7 @@ def deliver():
     if has_living_parent():
         stop_background(None)
         return
-    deadline = time.monotonic() + settings.exit_timeout_seconds
+    deadline = monotonic() + settings.exit_timeout_seconds
     stop_background(deadline)
     check_same()
     is_done, begun = cold("express").deliver(settings, segment, deadline)
@@ -41,7 +61,7 @@ def deliver():
         last = seal(segment) if directory else -1
         lines = [line.rstrip(b"\n") for line in take_queue(segment)]
         sender.deliver_at_exit(settings, directory, segment.base, last, lines, deadline, begun)
-    if deadline - time.monotonic() > 0.5:  # the deadline is for all that we do here
+    if deadline - monotonic() > 0.5:  # the deadline is for all that we do here
         keep_bounds()
 
 
@@ -65,6 +85,9 @@ def flush(timeout):
     spool.check(segment)
     if settings.scheme == "local":
         return True
+    if sys.is_finalizing():  # called by a `__del__`: nothing can be imported any more
+        return False
+    deadline = monotonic() + timeout
     if not flushing.acquire(False):
         give_way()
         if not flushing.acquire(True, max(timeout, 0)):
@@ -75,7 +98,9 @@ def flush(timeout):
         last = cold("repairs").turn(segment)
         lines = [line.rstrip(b"\n") for line in take_queue(segment)]
         try:
-            is_delivered = sender.deliver_now(settings, segment.directory, segment.base, last, lines, timeout)
+            is_delivered = sender.deliver_now(
+                settings, segment.directory, segment.base, last, lines, deadline - monotonic()
+            )
             return is_delivered and (last >= before or segment.directory is None)
         finally:
             segment.queue[:0] = [line + b"\n" for line in lines]
@@ -102,7 +127,8 @@ def take_queue(segment):
 def close():
     """End the session for good, and deliver."""
     endings.end("close", None)
-    deliver()
+    if not sys.is_finalizing():
+        deliver()
     recorder.is_closed = True
     recorder.session = None
 
