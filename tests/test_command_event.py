@@ -186,6 +186,17 @@ def test_script_does_not_fail_because_the_collector_is_away(children: Children, 
     assert "backup.done" in done.names
 
 
+@pytest.mark.parametrize("closing", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_script_without_standard_streams_does_not_fail(children: Children, closing: str) -> None:
+    """A daemon's script has closed them, and its `set -e` must not end it here."""
+    python = children.sandbox.python
+    shell = f"{python} -m monitor_auto event backup.done {closing}; echo $?; {python} -m monitor_auto event {closing}"
+    done = children.run(["sh", "-c", shell])
+    assert (done.status, done.stdout) == (2, b"0\n")
+    assert b"Traceback" not in done.stderr
+    assert "backup.done" in done.names
+
+
 @pytest.mark.parametrize(
     "how",
     [{"bare": True}, {"env": {"MONITOR_DISABLE": "1"}}, {"endpoint": "http://host:0/v1/events"}],

@@ -335,14 +335,15 @@ for number in (0, 1, 2):
         os.fstat(number)
     except OSError:
         os.write(9, b"closed %d\\n" % number)
+sys.exit(3)
 """)  # fmt: skip
     for closing in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
-        shell = f"{{}} -S {source} 9>seen {closing}; cat seen"
+        shell = f"{{}} -S {source} 9>seen {closing}; echo $?; cat seen"
         bare, run = (
             children.run(["sh", "-c", shell.format(command)], cwd=children.folder).stdout
             for command in ("python3", f"{ours(children)} python3")
         )
-        assert run == bare and b"closed" in bare
+        assert run == bare and bare.startswith(b"3\nclosed")
 
 
 def test_descriptors_are_inherited_as_they_are(children: Children) -> None:

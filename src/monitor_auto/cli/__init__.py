@@ -4,6 +4,7 @@ Each command is a short module beside this one, imported when it is called.
 """
 
 import errno
+import io
 import os
 import sys
 
@@ -53,6 +54,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     0 done, 1 something is left to do, 2 it was not called as it has to be.
     """
     forget_folder()
+    replace_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     words, command = separate(words)
     parser = make_parser(words)
@@ -115,6 +117,15 @@ def forget_folder() -> None:
     ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if first is not None and first in ("", current_folder()) and os.path.realpath(first) != os.path.realpath(ours):
         del sys.path[0]
+
+
+def replace_closed_streams() -> None:
+    """Let what we say go nowhere where our caller has closed a standard stream, for which Python has None. Nothing is
+    opened for it: the command of `run` finds closed what was closed.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "utf-8"))
 
 
 def current_folder() -> str:
