@@ -227,6 +227,56 @@ USES = {
         except ZeroDivisionError as error:
             print(error, error.__context__, error.__cause__, error.__suppress_context__)
     """,
+    "frozen exception": """
+        import dataclasses, traceback
+        @dataclasses.dataclass(frozen=True)
+        class Frozen(Exception):
+            code: int
+        class Broken(httpx.BaseTransport):
+            def handle_request(self, request):
+                raise Frozen(3)
+        class Client(httpx.Client):
+            def _send_single_request(self, request):  # httpx's own has contextlib set the traceback, which fails
+                transport = self._transport_for_url(request.url)
+                try:
+                    transport.handle_request(request)
+                except Frozen as error:
+                    print(error, [entry.name for entry in traceback.extract_tb(error.__traceback__)])
+                return httpx.Response(204, request=request)
+        print(Client(transport=Broken()).get("http://example.test/x").status_code)
+    """,
+    "other headers": """
+        class Emptying(httpx.BaseTransport):
+            def __init__(self, headers):
+                self.headers = headers
+            def handle_request(self, request):
+                request.headers = self.headers
+                return httpx.Response(204)
+        for headers in (httpx.Headers(), httpx.Headers({"A": "b"}), {}, {"A": "b"}):
+            with httpx.Client(transport=Emptying(headers)) as client:
+                print(client.get("http://example.test/x").request.headers)
+        def replace(request):
+            request.headers = {}
+        hooks = {"request": [replace]}
+        client = httpx.Client(transport=Emptying({}), event_hooks=hooks)
+        print(client.get("http://example.test/x").status_code)
+    """,
+    "mocks": """
+        from unittest import mock as mocks
+        for target in ("httpx.HTTPTransport.handle_request", "httpcore.ConnectionPool.handle_request"):
+            def answer(self, request):
+                print(target, request.headers)
+                raise LookupError("no network")
+            with mocks.patch(target, answer):
+                try:
+                    httpx.get("http://example.test/x", trust_env=False)
+                except LookupError as error:
+                    print(error)
+        def answer(request):
+            print(request.headers)
+            return httpx.Response(204)
+        print(httpx.Client(transport=httpx.MockTransport(answer)).get("http://example.test/x").status_code)
+    """,
     "event hooks and redirects": """
         def redirecting(request):
             return httpx.Response(302, headers={"Location": "/y"}) if request.url.path == "/x" else httpx.Response(204)

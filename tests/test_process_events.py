@@ -211,6 +211,10 @@ WRONG = """
     class Hostile(dict):
         def keys(self):
             raise LookupError("my own error")
+    class Unmeasured:
+        keys = values = lambda self: ["A"]
+        def __getitem__(self, name):
+            return name
     class Path:
         def __fspath__(self):
             raise LookupError("my own path")
@@ -225,7 +229,8 @@ WRONG = """
         "os.posix_spawn()", "os.posix_spawn('/no/such', ['x'], {})", "os.posix_spawn('true', [], {})",
         "os.posix_spawn('true', ['x'], 3)", "os.posix_spawn('true', ['x'], {'A': 1})",
         "os.posix_spawn('true', 'x', {})",
-        "os.posix_spawn('true', ['x'], Hostile(a='b'))", "os.posix_spawn(Path(), ['x'], {})", "os.posix_spawn(1, 2, 3)",
+        "os.posix_spawn('true', ['x'], Hostile(a='b'))", "os.posix_spawn(sys.executable, ['x'], Unmeasured())",
+        "os.posix_spawn(Path(), ['x'], {})", "os.posix_spawn(1, 2, 3)",
         "os.posix_spawn('true', ['x'], {}, file_actions=3)", "os.posix_spawnp('no-such', ['x'], {})",
         "os.waitpid()", "os.waitpid(-1, 0)", "os.waitpid('x', 0)", "os.waitpid(1, 2, 3)", "os.wait()", "os.wait3()",
         "os.wait3('x')", "os.wait4(0, 0)", "os.waitid(1, 2)", "os.waitid(os.P_PID, 1, os.WEXITED)", "os.system()",
@@ -314,7 +319,7 @@ def test_replaced_functions_look_like_the_real_ones(
 def test_exception_of_a_signal_handler_passes_no_frame_of_ours(children: Children) -> None:
     """A timeout by SIGALRM and Ctrl-C come while a program waits for a child: most of its time, in a build."""
     source = """
-        import os, signal, subprocess, sys, traceback
+        import dataclasses, os, signal, subprocess, sys, traceback
         def on_alarm(number, frame):
             raise TimeoutError("too long")
         signal.signal(signal.SIGALRM, on_alarm)
@@ -325,6 +330,17 @@ def test_exception_of_a_signal_handler_passes_no_frame_of_ours(children: Childre
                 call()
             except TimeoutError as error:
                 traceback.print_exc(file=sys.stdout)
+        @dataclasses.dataclass(frozen=True)
+        class Frozen(Exception):
+            code: int
+        def on_alarm(number, frame):
+            raise Frozen(7)
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            os.waitpid(pid, 0)
+        except Frozen as error:
+            traceback.print_exc(file=sys.stdout)
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         try:
@@ -336,6 +352,7 @@ def test_exception_of_a_signal_handler_passes_no_frame_of_ours(children: Childre
     """
     done = children.twin(source)
     assert done.stdout.count(b"TimeoutError: too long") == 3
+    assert done.stdout.count(b"Frozen: 7") == 1
     assert done.stdout.endswith(b"9\n")
     ((_, end),) = pairs(done)
     assert end["signal"] == "SIGKILL"

@@ -2,6 +2,7 @@
 be.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -318,6 +319,58 @@ def test_double_forked_daemon_is_recorded_and_unharmed(children: Children) -> No
     assert daemon["session"]["id"] == sessions[daemon["data"]["pid"]]
     of_daemon = [item["name"] for item in done.events if item["session"]["id"] == daemon["session"]["id"]]
     assert of_daemon == ["session.start", "work.daemon", "work.done", "session.end"]
+
+
+def test_daemon_that_closes_everything_and_sleeps_is_alive(children: Children) -> None:
+    """It may do nothing for hours: who looks through the spool meanwhile must not take it for dead."""
+    source = """
+        import os, sys, time
+        ready, told = os.pipe()
+        if os.fork():
+            os.close(told)
+            sys.stdout.write(os.read(ready, 10).decode())
+            sys.exit(0)
+        os.setsid()
+        os.dup2(told, 100)
+        os.closerange(0, 100)
+        os.closerange(101, os.sysconf("SC_OPEN_MAX"))
+        first = os.open(os.devnull, os.O_RDWR)
+        os.write(100, b"%d" % first)
+        os.close(100)
+        time.sleep(2)
+        sys.exit(3)
+    """
+    done = children.run(source)
+    assert done.stdout == b"0"
+    (daemon,) = [item["session"]["id"] for item in done.named("session.start") if item["session"].get("parent")]
+    (lock,) = done.spool.glob(f"*.{daemon}.live")
+    with lock.open("rb+") as file, pytest.raises(BlockingIOError):
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _wait_for_end(children, done, "session.exit")
+
+
+def test_range_that_the_program_closes_is_closed(children: Children) -> None:
+    """Only what is ours is spared, and wrong calls fail as ever."""
+    source = """
+        import os
+        files = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+        high = os.dup2(files[0], os.sysconf("SC_OPEN_MAX") - 40)
+        print(os.closerange(files[0], high + 1))
+        for number in (*files, high):
+            try:
+                print(os.fstat(number))
+            except OSError as error:
+                print(error)
+        print(os.closerange(9, 3))
+        for wrong in ((), (1,), ("a", 2), (1.5, 3), (1, 2, 3), (1, 1 << 70)):
+            try:
+                os.closerange(*wrong)
+            except (TypeError, OverflowError) as error:
+                print(error)
+    """
+    done = children.twin(source)
+    assert done.stdout.count(b"Bad file descriptor") == 4
+    assert done.names == ["session.start", "session.end"]
 
 
 def _wait_for_end(children: Children, done: Run, name: str) -> None:

@@ -234,6 +234,7 @@ ENDINGS = {
         """,
         "LookupError",
     ),
+    "error without a hook to show it": by_error("import sys; del sys.excepthook; 1 / 0", "ZeroDivisionError"),
     "error shown by a hook that fails": Ending(
         """
         import sys

@@ -20,9 +20,10 @@ CALLS = (
     ("fork", "starting:on_fork"), ("forkpty", "starting:on_fork"), ("system", "starting:on_system"),
     ("posix_spawn", "starting:on_posix_spawn"), ("posix_spawnp", "starting:on_posix_spawn"),
     ("wait", "children:on_wait"), ("waitpid", "children:on_wait"), ("wait3", "children:on_wait"),
-    ("wait4", "children:on_wait"), ("waitid", "children:on_wait"),
+    ("wait4", "children:on_wait"), ("waitid", "children:on_wait"), ("closerange", "repairs:on_closerange"),
 )  # fmt: skip
-"""Functions of `os` that end this process, or start another one or wait for it, and what is done around their calls."""
+"""Functions of `os` that end this process, or start another one or wait for it, and one by which daemons would make it
+look dead; and what is done around their calls."""
 
 
 def install():

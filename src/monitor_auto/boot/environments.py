@@ -39,6 +39,7 @@ def are_texts(values):
 def for_mapping(path, words, given, is_searched=False):
     """Return a copy of a mapping for os.posix_spawn or os.execve with what the child lacks; None: leave it."""
     try:
+        len(given)  # C asks for it, a dict that is made of the mapping would not
         copy = {**given}
         texts = {os.fsdecode(name): os.fsdecode(value) for name, value in copy.items()}
     except Exception as error:  # no mapping, or one of the program's own: the real function says so

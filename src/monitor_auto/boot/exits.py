@@ -161,7 +161,8 @@ def find_unseen_exception():
     before).
     """
     error = getattr(sys, "last_exc", None) or sys.last_value
-    if not any(ours is sys.excepthook for _, _, _, ours in patches.replaced) and came_out_of_main(error):
+    hook = getattr(sys, "excepthook", None)  # Python does without one that the program has deleted
+    if not any(ours is hook for _, _, _, ours in patches.replaced) and came_out_of_main(error):
         on_last_exception(error)
 
 

@@ -9,12 +9,13 @@ import os
 import sys
 from _thread import _count as other_threads
 
-from . import check_same, cold, encode, guard, notes, recorder, spool, stdlib
+from . import check_same, cold, encode, guard, notes, patches, recorder, spool, stdlib
 from .formats import monotonic
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
 MAX_QUEUE_BYTES = 4 << 20
 RETRY_SECONDS = 5.0
+MAX_DESCRIPTOR = (1 << 31) - 1
 EFBIG = 27
 """The same on Linux, macOS and Windows; importing `errno` takes longer than everything else here."""
 MAX_LINE_BYTES = 66 << 10
@@ -60,6 +61,25 @@ def check(segment):
         segment.busy.release()
     if is_full:
         guard.call("bounds", keep_bounds, segment)
+
+
+def on_closerange(args, kwargs, name):
+    """Around os.closerange(low, high): a daemon closes all that it may have inherited, and then perhaps sleeps for
+    hours. With our descriptors the lock would go that says that it lives. So the range is closed in pieces around them.
+    In a child that was forked to exec they are the parent's, and go.
+    """
+    segment = recorder.segment
+    if kwargs or len(args) != 2 or not type(args[0]) is type(args[1]) is int or recorder.session.pid != os.getpid():
+        return None
+    low, high = args
+    if not -MAX_DESCRIPTOR <= low < high <= MAX_DESCRIPTOR:  # nothing to close, or an OverflowError
+        return None
+    ours = ((segment.fd, segment.inode), (segment.live_fd, segment.live_inode))
+    for number in sorted([fd for fd, inode in ours if low <= fd < high and facts_of(fd, inode)]):
+        if low < number:  # an empty range that ends at 0 closes everything (3.11)
+            patches.real_of(os.closerange)(low, number)
+        low = number + 1
+    return (low, high), {}, None
 
 
 def open_anywhere(segment):

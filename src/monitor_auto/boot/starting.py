@@ -42,10 +42,10 @@ def failed(error):
     """Return what raises an error again that our own frames are cut off from: nothing has been started."""
     if "context" in cold.__globals__:
         guard.late("context", "take_back")
-    trace = error.__traceback__
+    trace = BaseException.__dict__["__traceback__"].__get__(error)
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
-    error.__traceback__ = trace
+    BaseException.with_traceback(error, trace)  # not by its own attribute: a frozen dataclass refuses that
     made = object.__new__(Failed)
     made.__next__ = patches.bind(_ended.throw, error)
     return made

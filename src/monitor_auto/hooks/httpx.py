@@ -59,7 +59,9 @@ class Sending(passing.Passing):
             real = handing.transport.handle_request
         except BaseException as error:  # no transport
             return passing.failed(cls, error)
-        return passing.AroundOne.__new__(cls, WATCH, real, request)
+        return passing.AroundOne.__new__(
+            cls, WATCH_MOCK if is_mock(handing.transport, "handle_request") else WATCH, real, request
+        )
 
 
 class SendingLater(passing.Passing):
@@ -69,7 +71,9 @@ class SendingLater(passing.Passing):
 
     def __new__(cls, handing: Any, request: Any) -> Any:
         try:
-            return passing.awaiting(WATCH_ASYNC, handing.transport.handle_async_request, None, (request,), {})
+            real = handing.transport.handle_async_request
+            watch = WATCH_ASYNC_MOCK if is_mock(handing.transport, "handle_async_request") else WATCH_ASYNC
+            return passing.awaiting(watch, real, None, (request,), {})
         except BaseException as error:  # as in Passing: no transport, for one
             return passing.failed(cls, error)
 
@@ -83,6 +87,35 @@ class Handing:
     handle_async_request: Any = passing.called_as(SendingLater)
 
 
+def is_mock(transport: Any, name: str) -> bool:
+    """True for what stands in the place of the network, or lets others do so (respx, vcr). It gets no trace: it shows
+    the program what it is given, compares that with what a test expects, and keeps it.
+    """
+    kind = type(transport)
+    if kind.__name__ == "MockTransport" or is_patched(kind, "httpx", name):
+        return True
+    return is_patched(type(getattr(transport, "_pool", None)), "httpcore", name)
+
+
+def is_patched(kind: Any, library: str, name: str) -> bool:
+    """True where a method of a class of a library is not the library's. A wrapper of wrapt's is transparent."""
+    if not kind.__module__.startswith(library):
+        return False
+    home = getattr(getattr(kind, name, None), "__globals__", None)
+    return type(home) is dict and not str(home.get("__name__")).startswith(library)
+
+
+def before_mock(request: Any) -> Any:
+    """Begin one request that no network will see."""
+    key = request.method, request.url._uri_reference[:5]
+    return outgoing.begin(_known.get(key) or make_kind(key, request.url)), request, None
+
+
+def before_async_mock(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same of `handle_async_request(request)`."""
+    return before_mock(args[0])
+
+
 def before_async_request(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Begin one request: `handle_async_request(request)`."""
     return before_request(args[0])
@@ -94,7 +127,9 @@ def before_request(request: Any) -> Any:
     begun = outgoing.begin(_known.get(key) or make_kind(key, request.url))
     if begun[3] is None:
         return begun, request, None
-    entries = request.headers._list  # (as given, in lower case, value): 0.18 to 0.28
+    entries = getattr(request.headers, "_list", None)  # (as given, in lower case, value): 0.18 to 0.28
+    if type(entries) is not list:  # the program has put something else there
+        return begun, request, None
     for entry in entries:
         if entry[1] == NAME:
             return begun, request, None
@@ -115,11 +150,11 @@ def after_request(state: Any, response: Any, error: BaseException | None) -> Non
     """Record one request, and take away what was added to its headers."""
     begun, request, entries = state
     if entries is not None:
-        if begun[4] is None and entries[-1][0] is NAME and entries is request.headers._list:
+        found = getattr(request.headers, "_list", None)  # a transport may have put others there, or none
+        if found is entries and begun[4] is None and entries and entries[-1][0] is NAME:
             entries.pop()
-        else:
-            entries = request.headers._list
-            entries[:] = [entry for entry in entries if entry[0] is not NAME and entry[0] is not STATE]
+        elif found:
+            found[:] = [entry for entry in found if entry[0] is not NAME and entry[0] is not STATE]
     outgoing.end(begun, None if response is None else response.status_code, error)
 
 
@@ -127,3 +162,5 @@ NAME, STATE = b"traceparent", b"tracestate"
 """Known by their identity: what we have added."""
 WATCH = LIBRARY, before_request, after_request
 WATCH_ASYNC: passing.Watch = LIBRARY, before_async_request, after_request
+WATCH_MOCK = LIBRARY, before_mock, after_request
+WATCH_ASYNC_MOCK: passing.Watch = LIBRARY, before_async_mock, after_request

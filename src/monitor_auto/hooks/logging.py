@@ -39,11 +39,14 @@ def before_handlers(args: "Any", kwargs: "Any") -> None:
     """`Logger.callHandlers(self, record)`. A record of another process has been recorded there."""
     record = args[1] if len(args) == 2 else kwargs.get("record")
     level = getattr(record, "levelno", 0)  # a wrong call, which fails behind us, has none
-    if recorder.session is None or level < logs.ERROR or record.process not in (None, os.getpid()):
+    if recorder.session is None or not isinstance(level, (int, float)) or level < logs.ERROR:
+        return
+    if record.process not in (None, os.getpid()):
         return
     info = record.exc_info
     error = info[1] if isinstance(info, tuple) and len(info) == 3 else None
-    place = str(record.pathname), int(record.lineno or 0), str(record.funcName)
+    line = record.lineno if isinstance(record.lineno, int) else 0
+    place = str(record.pathname), line, str(record.funcName)
     logs.record("logging", str(record.name), str(record.levelname), message_of(record), place, error)
 
 

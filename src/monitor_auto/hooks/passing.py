@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OURS = (__package__, patches.__package__)
 bind: "Any" = patches.bind
+_trace_of: "Any" = BaseException.__dict__["__traceback__"].__get__
 
 
 def called_as(kind: "type") -> "Any":
@@ -54,10 +55,10 @@ _ended.close()
 
 def failed(cls: "type[Passing]", error: BaseException) -> "Passing":
     """Return what raises this error, without our frames, when C looks for its `__init__`."""
-    trace = error.__traceback__
+    trace = _trace_of(error)
     while trace is not None and trace.tb_frame.f_globals.get("__package__") in OURS:
         trace = trace.tb_next
-    error.__traceback__ = trace
+    BaseException.with_traceback(error, trace)  # not by its own attribute: a frozen dataclass refuses that
     made: Any = object.__new__(cls)
     made.__next__ = bind(_ended.throw, error)
     return made  # type: ignore[no-any-return]
