@@ -4,11 +4,16 @@ A request is begun by `endheaders`, which every way of sending one ends with, an
 of urllib3 are left to its own hook, which also sees how they are made.
 """
 
-from . import outgoing, passing
+from . import passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+outgoing: "Any" = None
+"""What requests need, from the first one on: many programs import http.client and send nothing (pip, for one), and are
+spared 2 M instructions.
+"""
 
 LIBRARY = "http.client"
 BEGUN = "_monitor_auto_begun"
@@ -33,6 +38,14 @@ def uninstall() -> None:
         _undo.pop()()
 
 
+def load() -> None:
+    """Load what requests need."""
+    global outgoing
+    from . import outgoing as loaded
+
+    outgoing = loaded
+
+
 def before_sending(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
     """Begin a request: its line and its headers wait in the connection's buffer."""
     kind = type(connection)
@@ -41,6 +54,8 @@ def before_sending(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
     lines = getattr(connection, "_buffer", None)
     if _foreign[kind] or not lines:  # the call is wrong, and what it raises says so
         return None
+    if outgoing is None:
+        load()
     method = connection._method
     target = lines[0].decode("latin-1")[len(method) + 1 :].rpartition(" ")[0]
     host, port = connection._tunnel_host or connection.host, connection.port
