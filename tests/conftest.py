@@ -17,9 +17,14 @@ from support.sandbox import Sandbox, Sandboxes
 
 
 def pytest_configure() -> None:
-    """Let children hear Ctrl-C where we were started in the background, by a shell that has it ignored."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let children hear their terminal also where a shell, or nohup, has started us with its signals ignored."""
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,9 @@ def live_hypercorn(children: Children, environment: Sandbox, kind: str, is_kille
         status = server.finish()
     assert server.seen == workers
     ends = {pid: ["SIGKILL"] if pid == victim else STOPPED for pid in workers}
-    return Life(status, masked(server.text()), {server.main: ["end"], **ends})
+    # It exits with what its last worker did, and that one may have been told to stop before it could listen for it.
+    assert status in (0, -signal.SIGTERM % 256)
+    return Life(0, masked(server.text()), {server.main: ["end"], **ends})
 
 
 @pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])

@@ -192,7 +192,9 @@ def check_same():
     try:
         facts = system.stat(__file__)
         stamp = facts.st_ino, facts.st_mtime
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # a TimeoutError that the program's alarm has raised: the system's have a number
+            raise
         stamp = ()
     if _stamp is None:
         _stamp = stamp
