@@ -241,11 +241,12 @@ HELPED = (
 import warnings
 from monitor_auto import Monitor
 def helpers():
-    found = 0
+    found = set()
     for name in os.listdir("/proc"):
         try:
             with open(f"/proc/{name}/cmdline", "rb") as words, open(f"/proc/{name}/environ", "rb") as environment:
-                found += b"backlog_main" in words.read() and os.environ["HOME"].encode() in environment.read()
+                if b"backlog_main" in words.read() and os.environ["HOME"].encode() in environment.read():
+                    found.add(name)
         except OSError:
             pass
     return found
@@ -255,7 +256,7 @@ seen, end = False, time.monotonic() + 120
 for number in range(12_000):
     Monitor.event("work.done", {"number": number, "pad": "x" * 200})
 while not seen and not os.path.exists("stop") and time.monotonic() < end:
-    seen = helpers() > 0
+    seen = bool(helpers())
 AFTER
 print("helper" if seen else "no helper")
 until("stop")
@@ -269,8 +270,9 @@ except ChildProcessError:
 """
 FORKS = """
 for number in range(3):
+    before = helpers()
     if not os.fork():
-        os._exit(helpers())
+        os._exit(len(before & helpers()))  # the parent may have another one by now
     assert not os.wait()[1]
 print("forked")
 """

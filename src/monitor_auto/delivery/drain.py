@@ -284,8 +284,10 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def is_writable(directory: str) -> bool:
-    """Return whether files can be made and deleted in a folder."""
-    return os.access(directory, os.W_OK | os.X_OK)
+    """Return whether files can be made and deleted in a folder: by us, with the capabilities that a service may have
+    and that access(2) leaves aside without this flag.
+    """
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_free(directory: str, base: str) -> bool:

@@ -152,7 +152,7 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
         facts["oom"] = oomkills.is_killed(pid, remains.last_write, wall_clock())
     facts.update(last_event=last.get("name"), last_event_at=last.get("timestamp"))
     facts["lived_at_least_ms"] = max(0, round((ended - began) * 1000))
-    kept = {name: value for name, value in facts.items() if value or name == "exit_code"}
+    kept = {name: value for name, value in facts.items() if value or name in ("exit_code", "lived_at_least_ms")}
     rows.append(("lifecycle", "session.lost", kept))
     who = identity(remains.last_line) or default_identity(claim, settings, remains.header)
     lines = []
