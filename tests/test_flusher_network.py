@@ -272,7 +272,10 @@ FORKS = """
 for number in range(3):
     before = helpers()
     if not os.fork():
-        os._exit(len(before & helpers()))  # the parent may have another one by now
+        # One that has not told its number yet ends when it tries to; the parent may have another one by now.
+        while before & helpers() and time.monotonic() < end:
+            time.sleep(0.01)
+        os._exit(len(before & helpers()))
     assert not os.wait()[1]
 print("forked")
 """
