@@ -25,10 +25,10 @@ _write_own: "Any" = context.write_own
 
 
 class Request:
-    """One request that is being served: `library` is whose hook has seen it first, `server` what is told of it."""
+    """One request that is being served: `seen_by` is whose hook has seen it first, `server` what is told of it."""
 
     __slots__ = (
-        *("_token", "close_code", "error", "has_left", "has_returned", "is_over", "is_websocket", "library", "method"),
+        *("_token", "close_code", "error", "has_left", "has_returned", "is_over", "is_websocket", "method", "seen_by"),
         *("path", "prefix", "response", "route", "server", "span", "started", "status", "took"),
     )
     _token: "Any"
@@ -37,7 +37,7 @@ class Request:
     def __init__(
         self, library: str, method: "Any", path: "Any", traceparent: "Any" = None, tracestate: "Any" = None
     ) -> None:
-        self.library = self.server = library
+        self.seen_by = self.server = library
         self.method = method
         self.path = path
         self.close_code: Any = None
@@ -78,7 +78,7 @@ class Request:
         settings: Any = recorder.settings
         if recorder.session is None or (settings.sample or "sampling" in _boot) and beginnings.is_left_out(NAME):
             return
-        hooked.add(self.library)
+        hooked.add(self.seen_by)
         key = self.server, self.method, self.path, self.route
         text: str = _known.get(key) or beginning(*key)
         status = self.status
@@ -151,7 +151,7 @@ def note_route(library: str, route: "Any") -> None:
     """Say by which route of the application the request goes; the library that knows it has a part in the event."""
     request = open_request()
     if request is not None and route is not None:
-        if request.route is None and request.library != library:
+        if request.route is None and request.seen_by != library:
             hooked.add(library)
         request.route = str(route)[:MAX_CHARS]
 
