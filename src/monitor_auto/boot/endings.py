@@ -98,6 +98,8 @@ def on_atexit():
     guard.call("end", end_normally)
     if settings.exit_timeout_seconds and settings.scheme != "local" or recorder.segment.is_keeper:
         guard.late("handover", "deliver_at_end")
+    if "background" in guard.cold.__globals__:
+        guard.late("background", "stop_for_good")
 
 
 def end_normally():

@@ -113,4 +113,5 @@ def _place(error):
         trace = trace.tb_next
     if trace is None:
         return "?"
-    return os.path.basename(trace.tb_frame.f_code.co_filename) + ":" + str(trace.tb_lineno)
+    # Not by os.path: that has gone while the interpreter is taken down.
+    return trace.tb_frame.f_code.co_filename.rpartition("/")[2] + ":" + str(trace.tb_lineno)

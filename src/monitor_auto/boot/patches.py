@@ -53,6 +53,8 @@ class StandIn:
 
     @property
     def __call__(self):
+        if real_of is None:  # our modules were cleared before the one that is cleared now
+            return object.__getattribute__(self, "real")
         real = real_of(self)
         module, colon, function = (object.__getattribute__(self, "hook") or ":").partition(":")
         if not colon:
