@@ -375,6 +375,8 @@ def test_hook_that_raises_is_switched_off_and_noted_once(scratch: Sandbox, child
     """One broken hook must neither fail the program's import nor stop the rest of the monitor."""
     hook = scratch.site_packages / "monitor_auto/hooks/httpx.py"
     hook.write_text("def install(module):\n    raise RuntimeError('broken hook')\n", encoding="utf-8")
+    for compiled in (hook.parent / "__pycache__").glob("httpx.*"):  # where we are installed nobody edits the source
+        compiled.unlink()
     source = IMPORT_AND_CALL + "import importlib; importlib.reload(httpx)"
     done = children.twin(source, python=scratch, announce_internal_errors=True)
     (line,) = done.ledger

@@ -54,6 +54,7 @@ HOOKS_SHARE = tuple(
     for name in (
         "wrapping",
         "passing",
+        "coroutines",
         "methods",
         "beginnings",
         "outgoing",
@@ -155,7 +156,8 @@ SWALLOWING = {
         "monitor_auto.hooks.passing",
         "__new__",
     ): "the program's own, raised again by C; ours it tells guard itself, without the price of a call",
-    ("monitor_auto.hooks.passing", "step"): "the same",
+    ("monitor_auto.hooks.coroutines", "__new__"): "the same",
+    ("monitor_auto.hooks.coroutines", "step"): "the same",
     ("monitor_auto.hooks.httpx", "__new__"): "the same",
     ("monitor_auto.hooks.asgi", "__new__"): "the same",
     ("monitor_auto.boot.recording", "record"): "recording never raises; it tells guard, without the price of a call",

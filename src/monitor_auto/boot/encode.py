@@ -22,8 +22,6 @@ LOOK_AHEAD = 512
 
 safe_keys = set()
 """Keys that are no secrets and hold none."""
-kept = {}
-"""What hooks have encoded and will need again, redacted by the rules of now."""
 ESCAPES = {code: "\\u%04x" % code for code in range(32)}
 ESCAPES.update({34: '\\"', 92: "\\\\", 10: "\\n", 13: "\\r", 9: "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"})
 

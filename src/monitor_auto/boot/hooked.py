@@ -6,6 +6,8 @@ from . import formats, guard
 
 counts = {}
 """Name of the instrumentation -> how many events it has recorded; of other packages' hooks "on", or why it is off."""
+kept = {}
+"""What hooks have encoded and will need again, redacted by the rules of now."""
 at_end = []
 """Functions of hooks that the end of the session calls, before it is written."""
 at_report = []

@@ -7,21 +7,26 @@ A socket that only has an address is one for UDP, or the workers of this process
 from . import guard, patches
 
 
-class Serve:
-    """Stands in the class `socket.socket` for a method that it inherits, hands out just that one, and knows by this
-    that a socket of the program is about to serve. What the program gets is what it gets without us.
+class Noticed:
+    """Stands in a class for a method, hands out just that, bound or not, and knows by this that it is about to be
+    called: what the program gets is what it gets without us.
     """
 
-    __slots__ = ("real",)
+    __slots__ = ("on_look", "real")
 
-    def __init__(self, real):
+    def __init__(self, real, on_look):
         self.real = real
+        self.on_look = on_look
 
     def __get__(self, instance, owner=None):
-        """Return the method of `_socket.socket`, bound or not."""
-        if instance is not None:
-            guard.late("background", "on_listen")
+        if instance is not None and not isinstance(instance, type):  # inspect (3.13) asks for the class's own so
+            guard.call("look", self.on_look, instance)
         return self.real.__get__(instance, owner)
+
+
+def on_listen(instance):
+    """A socket of the program is about to serve."""
+    guard.late("background", "on_listen")
 
 
 def install(module):
@@ -30,4 +35,4 @@ def install(module):
     if isinstance(kind, type) and kind.__module__ == "socket":
         for name in ("listen", "bind"):
             if name not in vars(kind):
-                patches.replace(kind, name, Serve(getattr(kind, name)))
+                patches.replace(kind, name, Noticed(getattr(kind, name), on_listen))

@@ -13,7 +13,7 @@ read, and recorded before anything is printed.
 import sys
 from _weakref import ref
 
-from . import arrivals, cold, exits, guard, patches, recorder
+from . import arrivals, cold, guard, patches, recorder
 
 HANDLER = "_exception_handler"
 """BaseEventLoop's attribute, read first in its call_exception_handler (asyncio/base_events.py, 3.10 to 3.15)."""
@@ -93,7 +93,7 @@ def record(context):
     get_name = cold("errors").attribute(context.get("task") or context.get("future"), "get_name")
     if type(get_name) is type(len):  # asyncio's own; one of the program's would be the program's code
         facts["task"] = get_name()
-    exits.record_error(error, "error", facts)
+    cold("exits").record_error(error, "error", facts)
 
 
 def occasion(message):

@@ -106,7 +106,7 @@ def learn_keys(data):
 def forget_keys():
     """Look at every key again, and at what hooks have encoded: the rules have changed."""
     safe_keys.clear()
-    encode.kept.clear()
+    cold("hooked").kept.clear()
 
 
 def make_flat_encoder():

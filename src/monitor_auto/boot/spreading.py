@@ -10,7 +10,7 @@ it was given in, or none.
 
 import sys
 
-from . import arrivals, context, guard, patches, targets
+from . import arrivals, context, guard, listening, patches, targets
 
 TARGETS = {
     "threading": "monitor_auto.boot.spreading:install_threads",
@@ -68,23 +68,8 @@ def install_executors(module):
     """
     kind = getattr(module, "_WorkItem", None)
     if isinstance(kind, type) and "run" in vars(kind) and "__init__" in vars(kind):
-        patches.replace(kind, "__init__", Noticed(kind.__init__, on_submit))
-        patches.replace(kind, "run", Noticed(kind.run, on_run))
-
-
-class Noticed:
-    """Stands in a class for a method, hands out just that, and knows by this that it is about to be called."""
-
-    __slots__ = ("on_look", "real")
-
-    def __init__(self, real, on_look):
-        self.real = real
-        self.on_look = on_look
-
-    def __get__(self, instance, owner=None):
-        if instance is not None and not isinstance(instance, type):  # inspect (3.13) asks for the class's own so
-            guard.call("executor", self.on_look, instance)
-        return self.real.__get__(instance, owner)
+        patches.replace(kind, "__init__", listening.Noticed(kind.__init__, on_submit))
+        patches.replace(kind, "run", listening.Noticed(kind.run, on_run))
 
 
 def on_submit(item):

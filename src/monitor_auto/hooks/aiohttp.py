@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..boot import stdlib
-from . import outgoing, passing
+from . import coroutines, outgoing
 from .wrapping import Undo, wrap
 
 LIBRARY = "aiohttp"
@@ -51,7 +51,7 @@ def install(module: Any) -> None:
         (module.ClientRequest, "send", before_sending, after_sending),
         (module.ClientResponse, "start", before_answer, after_answer),
     ):
-        _undo.append(wrap(kind, name, passing.around_coroutine(LIBRARY, begin, end)))
+        _undo.append(wrap(kind, name, coroutines.around(LIBRARY, begin, end)))
 
 
 def uninstall() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import passing, serving
+from . import coroutines, passing, serving
 from .wrapping import Undo, wrap
 
 _undo: list[Undo] = []
@@ -14,7 +14,7 @@ def install(module: Any) -> None:
     """Watch every server. Called once, after `import aiohttp.web_protocol`; a second call does nothing."""
     if not _undo:
         kind = module.RequestHandler
-        _undo.append(wrap(kind, "_handle_request", passing.around_coroutine("aiohttp", begin, end)))
+        _undo.append(wrap(kind, "_handle_request", coroutines.around("aiohttp", begin, end)))
         _undo.append(wrap(kind, "handle_error", passing.around("aiohttp", on_error, serving.nothing)))
 
 

@@ -6,7 +6,7 @@ has sent its last byte and goes on waiting for something, or has ended: so a lon
 A failing one is recorded when the application has ended and said why.
 
 Guarantees: `send` is called by the application and awaited without anything of ours between; of `receive` and of the
-application itself we take the steps, by C (`passing.py`).
+application itself we take the steps, by C (`coroutines.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..boot import guard, recorder
-from . import passing, serving
+from . import coroutines, passing, serving
 
 KINDS = ("http", "websocket")
 MAX_CAUSES = 20
@@ -118,14 +118,14 @@ class Step(passing.Passing):
                 guard.call("asgi", on_pause, exchange)
             return waited
         except StopIteration as stop:
-            passing.finish(exchange, stop.value, None)
+            coroutines.finish(exchange, stop.value, None)
             return passing.failed(cls, stop)
         except BaseException as error:
-            passing.finish(exchange, None, error)
+            coroutines.finish(exchange, None, error)
             return passing.failed(cls, error)
 
 
-class Exchange(passing.Awaiting):
+class Exchange(coroutines.Awaiting):
     """One request or connection, from the first step of the application to the last: its coroutine."""
 
     __slots__ = ("is_complete", "request", "scope", "send_real")
@@ -257,7 +257,7 @@ class Received(passing.Passing):
             real = real_of(receiving)(*args, **kwargs)
             if exchange.is_complete or exchange.request is None or not hasattr(real, "send"):
                 return real
-            made = _new(passing.Awaiting)
+            made = _new(coroutines.Awaiting)
             made._real, made._call, made._state = real, None, ("asgi", on_received, exchange.request)
             return made
         except BaseException as error:  # the same

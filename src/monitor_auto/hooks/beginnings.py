@@ -6,7 +6,7 @@ Guarantees: a rule of redaction that is added later applies to what is recorded 
 """
 
 from .. import boot
-from ..boot import encode, recorder, redact
+from ..boot import hooked, recorder, redact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_KNOWN = 500
 MAX_KNOWN_CHARS = 500
 
-known: "dict[tuple[Any, ...], Any]" = encode.kept
+known: "dict[tuple[Any, ...], Any]" = hooked.kept
 _encode_flat: "Any" = None
 
 
@@ -41,7 +41,7 @@ def text_of(facts: "dict[str, Any]") -> str:
         is_plain = kinds.count(b"@") == len(facts) and not redact.needs_look(text, kinds)
     except (TypeError, UnicodeEncodeError):  # no `_json`, a lone surrogate
         is_plain = False
-    return str(text if is_plain and len(text) < recording.MAX_FAST_CHARS else encode.encode(facts))[:-1]
+    return str(text if is_plain and len(text) < recording.MAX_FAST_CHARS else boot.load("encode").encode(facts))[:-1]
 
 
 def is_left_out(name: str) -> bool:

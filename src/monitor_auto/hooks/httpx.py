@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from ..boot import recorder
-from . import beginnings, outgoing, passing
+from . import beginnings, coroutines, outgoing, passing
 from .wrapping import Undo, wrap
 
 LIBRARY = "httpx"
@@ -73,7 +73,7 @@ class SendingLater(passing.Passing):
         try:
             real = handing.transport.handle_async_request
             watch = WATCH_ASYNC_MOCK if is_mock(handing.transport, "handle_async_request") else WATCH_ASYNC
-            return passing.awaiting(watch, real, None, (request,), {})
+            return coroutines.awaiting(watch, real, None, (request,), {})
         except BaseException as error:  # as in Passing: no transport, for one
             return passing.failed(cls, error)
 

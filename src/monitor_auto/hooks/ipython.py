@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..boot import exits, guard, hooked, recorder
+from .. import boot
+from ..boot import guard, hooked, recorder
 from . import passing
 from .wrapping import Undo, wrap
 
@@ -47,4 +48,4 @@ def _record(result: Any) -> None:
     error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         hooked.add("ipython")
-        exits.record_error(error, "error", {"cell": getattr(result, "execution_count", None)})
+        boot.load("exits").record_error(error, "error", {"cell": getattr(result, "execution_count", None)})

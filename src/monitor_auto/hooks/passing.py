@@ -1,11 +1,10 @@
-"""Calls and awaits of a library that pass through us and leave no trace: what they raise has no frame of ours in its
-traceback. For hooks; loads nothing, so that those of the standard library cost no import.
+"""Calls of a library that pass through us and leave no trace: what they raise has no frame of ours in its traceback.
+For hooks; loads nothing, so that those of the standard library cost no import. For what is awaited: `coroutines.py`.
 
 A watch is `(part, begin, end)`: `begin(instance, args, kwargs)` is called before, and returns what `end(state, result,
 error)` gets afterwards; None: this call is not watched. Both run shielded, under the name of the part.
 
-Guarantees: the real function is called exactly once, outside every shield, with exactly the program's arguments; a
-coroutine function is watched from the first step of its coroutine to the last, in the context that it runs in.
+Guarantees: the real function is called exactly once, outside every shield, with exactly the program's arguments.
 """
 
 from ..boot import guard, patches, recorder
@@ -156,134 +155,6 @@ class Call(Passing):
 def around(*watch: "Any") -> "Any":
     """Return a wrapper for `wrapping.wrap`, around a function: `around(part, begin, end)`."""
     return bind(Around, watch)
-
-
-def around_coroutine(*watch: "Any") -> "Any":
-    """Return a wrapper for `wrapping.wrap`, around a coroutine function."""
-    return bind(Call, (call_coroutine_function, watch))
-
-
-def call_coroutine_function(call: "Any", given: "Any", more: "Any") -> "Any":
-    """What wrapt calls for a coroutine function: (wrapped, instance, args, kwargs)."""
-    return awaiting(call[1], *given)
-
-
-def awaiting(
-    watch: "Watch", wrapped: "Any", instance: "Any", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
-) -> "Any":
-    """Return the Awaiting of a call; the real coroutine itself where there is nothing to watch. Raises only for wrong
-    arguments.
-    """
-    real = wrapped(*args, **kwargs)
-    if recorder.session is None or not hasattr(real, "send"):
-        return real
-    made: Any = object.__new__(Awaiting)
-    made._real, made._state, made._call = real, None, (watch, instance, args, kwargs)
-    return made
-
-
-class Next(Passing):
-    """A step of an Awaiting: what `await` looks up as its `__next__`."""
-
-    __slots__ = ()
-
-    def __new__(cls, waiting: "Awaiting") -> "Any":
-        try:
-            if waiting._call is not None:
-                start(waiting)
-            return waiting._real.send(None)
-        except StopIteration as stop:
-            finish(waiting, stop.value, None)
-            return failed(cls, stop)
-        except BaseException as error:
-            finish(waiting, None, error)
-            return failed(cls, error)
-
-
-class Send(Passing):
-    """What an Awaiting has as `send`."""
-
-    __slots__ = ()
-
-    def __new__(cls, waiting: "Awaiting", *given: "Any") -> "Any":
-        is_plain = len(given) == 1 and given[0] is None
-        return Next.__new__(cls, waiting) if is_plain else step(cls, waiting, "send", given)
-
-
-class Throw(Passing):
-    """What an Awaiting has as `throw`."""
-
-    __slots__ = ()
-
-    def __new__(cls, waiting: "Awaiting", *given: "Any") -> "Any":
-        if len(given) > 1 and isinstance(given[1], BaseException):
-            given = given[1:2]  # Python 3.12 warns of the old form, which `await` itself still uses
-        return step(cls, waiting, "throw", given)
-
-
-class Close(Passing):
-    """What an Awaiting has as `close`."""
-
-    __slots__ = ()
-
-    def __new__(cls, waiting: "Awaiting", *given: "Any") -> "Any":
-        return step(cls, waiting, "close", given)
-
-
-def step(cls: "type[Passing]", waiting: "Awaiting", name: str, given: "tuple[Any, ...]") -> "Any":
-    """Let the real coroutine do a step that is no plain one. What begins so is not watched."""
-    waiting._call = None
-    try:
-        return getattr(waiting._real, name)(*given)
-    except StopIteration as stop:
-        finish(waiting, stop.value, None)
-        return failed(cls, stop)
-    except BaseException as error:
-        finish(waiting, None, error)
-        return failed(cls, error)
-
-
-class Awaiting:
-    """The coroutine of a watched coroutine function, each of its steps taken by C: `await` and its kin look these up
-    here. Whatever else it is asked for is the real coroutine's: `cr_frame`, `cr_await`, names.
-    """
-
-    __slots__ = ("__weakref__", "_call", "_real", "_state")
-    _call: "Any"
-    _real: "Any"
-    _state: "Any"
-
-    __class__: "Any" = property(lambda self: type(self._real))  # inspect.iscoroutine asks for it
-
-    def __await__(self) -> "Any":
-        return self
-
-    def __iter__(self) -> "Any":
-        return self
-
-    __next__: "Any" = called_as(Next)
-    send: "Any" = called_as(Send)
-    throw: "Any" = called_as(Throw)
-    close: "Any" = called_as(Close)
-
-    def __getattr__(self, name: str) -> "Any":
-        return getattr(self._real, name)
-
-
-def start(waiting: "Awaiting") -> None:
-    """Tell the watch the beginning: the first step is about to be done."""
-    (part, begin, end), instance, args, kwargs = waiting._call
-    waiting._call = None
-    state = guard.call(part, begin, instance, args, kwargs)
-    waiting._state = None if state is None else (part, end, state)
-
-
-def finish(waiting: "Awaiting", result: "Any", error: "BaseException | None") -> None:
-    """Tell the watch the end, once."""
-    state, waiting._state = waiting._state, None
-    if state is not None:
-        part, end, begun = state
-        guard.call(part, end, begun, result, error)
 
 
 class Method:

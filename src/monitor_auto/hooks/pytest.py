@@ -17,7 +17,8 @@ from _weakref import ref
 from collections.abc import Callable
 from typing import Any
 
-from ..boot import context, hooked
+from .. import boot
+from ..boot import hooked
 from ..boot.formats import monotonic
 from . import passing, results
 from .wrapping import Undo, wrap
@@ -39,7 +40,7 @@ class Test:
     def __init__(self, item: Any) -> None:
         self.item, self.config, self.pid = id(item), ref(item.config), os.getpid()
         self.nodeid = str(item.nodeid)
-        self.span, self.token = context.enter()
+        self.span, self.token = boot.load("context").enter()
         self.started = monotonic()
         self.reports: dict[str, Any] = {}
         self.failed_subtests = 0
@@ -145,7 +146,7 @@ def finish(test: Test, item: Any) -> None:
     """Record a test that has come to its end; with --setup-only it has none to speak of."""
     global _last
     _running.remove(test)
-    context.leave(test.span, test.token)
+    boot.load("context").leave(test.span, test.token)
     outcome, reason = outcome_of(test)
     if not outcome:
         return
@@ -206,7 +207,7 @@ def reason_of(test: Test) -> str:
 def abandon(test: Test) -> None:
     """Record a test that has begun and not ended: Ctrl-C, pytest.exit, os._exit, a time-out."""
     _running.remove(test)
-    context.leave(test.span, test.token)
+    boot.load("context").leave(test.span, test.token)
     if test.pid == os.getpid():
         facts = {"duration_ms": round((monotonic() - test.started) * 1000, 3)}
         record(test.nodeid, "interrupted", facts, test.span)

@@ -1,7 +1,9 @@
-"""What the hooks of pytest and unittest share: the event `test.result`, and what is said of an exception. Loads
-nothing."""
+"""What the hooks of pytest and unittest share: the event `test.result`, and what is said of an exception. Loads nothing
+before the first test.
+"""
 
-from ..boot import context, errors, hooked, recorder
+from .. import boot
+from ..boot import hooked, recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ def describe(error: "Any") -> "dict[str, Any]":
     """Return what was raised, and where; an empty dict for what is no exception."""
     if not isinstance(error, BaseException):
         return {}
+    errors = boot.load("errors")
     return {
         "type": errors.Clean(errors.type_name(error)),
         "message": errors.Clean(errors.message(error)),
@@ -32,7 +35,7 @@ def place_of(trace: "Any") -> "Any":
         trace = trace.tb_next
     if place is None:
         return None
-    code = place.tb_frame.f_code
+    errors, code = boot.load("errors"), place.tb_frame.f_code
     text = "%s:%s:%s" % (errors.clean_often(code.co_filename), place.tb_lineno, errors.clean_often(code.co_name))
     return errors.Clean(text)
 
@@ -44,6 +47,7 @@ def is_hidden(frame: "Any") -> bool:
 
 def record(library: str, nodeid: str, outcome: str, facts: "dict[str, Any]", span: "Any" = None) -> None:
     """Record one test: `span` is what began when it did; without, one of no length."""
+    context = boot.load("context")
     if span is None:
         span, token = context.enter()
         context.leave(span, token)

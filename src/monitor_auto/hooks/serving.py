@@ -1,6 +1,7 @@
 """What hooks of servers and frameworks share: one `http.server.request` for each request, and the span that it is.
 
-Loads nothing, so that the hook of the standard library costs no import.
+Loads nothing, so that the hook of the standard library costs no import, and before the first request nothing of ours:
+many programs import a server or a framework and serve nothing.
 
 Guarantees: headers, queries and bodies are never recorded; of the headers only `traceparent` and `tracestate` are
 looked at. A request that several hooks see is one event: what runs inside it finds it by `open_request`.
@@ -9,8 +10,7 @@ looked at. A request that several hooks see is one event: what runs inside it fi
 import time
 
 from .. import boot
-from ..boot import context, encode, exits, hooked, inherited, recorder
-from . import beginnings
+from ..boot import hooked, recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,22 @@ NAME = "http.server.request"
 MAX_CHARS = 1000
 _perf_counter = time.perf_counter  # the program may replace that of the module
 _boot = vars(boot)
-_known = beginnings.known
-_write_own: "Any" = context.write_own
+beginnings: "Any" = None
+context: "Any" = None
+"""What requests need, from the first one on."""
+_known: "dict[Any, str]"
+_write_own: "Any"
+
+
+def load() -> None:
+    """Load what requests need."""
+    global beginnings, context, _known, _write_own
+    from . import beginnings as loaded
+
+    beginnings, _known = loaded, loaded.known
+    made = boot.load("context")
+    _write_own = made.write_own
+    context = made  # last: another thread asks for this one
 
 
 class Request:
@@ -37,6 +51,8 @@ class Request:
     def __init__(
         self, library: str, method: "Any", path: "Any", traceparent: "Any" = None, tracestate: "Any" = None
     ) -> None:
+        if context is None:
+            load()
         self.seen_by = self.server = library
         self.method = method
         self.path = path
@@ -50,7 +66,7 @@ class Request:
         self.has_left = self.has_returned = self.is_over = self.is_websocket = False
         self.started = _perf_counter()
         # Below the span that has come with the request: what is recorded from now on is part of this one.
-        remote = inherited.context_of(text_of(traceparent)) if traceparent else None
+        remote = boot.load("inherited").context_of(text_of(traceparent)) if traceparent else None
         state = text_of(tracestate) if remote is not None and tracestate else None
         self.span, self._token = context.enter(remote, self, state)
 
@@ -62,7 +78,7 @@ class Request:
     def record_error(self, error: BaseException) -> None:
         """Record an exception as part of this request."""
         if isinstance(error, Exception):
-            context.record_within(self.span, exits.record_error, error, "error", {})
+            context.record_within(self.span, boot.load("exits").record_error, error, "error", {})
 
     def answer(self) -> None:
         """The last byte is on its way: the request has taken until now."""
@@ -90,6 +106,7 @@ class Request:
 
     def outcome(self) -> str:
         """Return the JSON of how a request has ended that is no plain number, to be put behind its beginning."""
+        encode = boot.load("encode")
         facts: dict[str, Any] = {"protocol": "websocket"} if self.is_websocket else {}
         for name, value in (("status", self.status), ("close_code", self.close_code)):
             if value is not None:
@@ -131,7 +148,7 @@ def status_of(text: "Any") -> "int | None":
 
 def open_request() -> "Request | None":
     """Return the request that is being served here, if a hook has seen it."""
-    request: Any = context.request()
+    request: Any = None if context is None else context.request()
     return request if request is not None and not request.is_over else None
 
 

@@ -9,7 +9,8 @@ its methods finds them. What a test raises, Ctrl-C included, has no frame of our
 
 import os
 
-from ..boot import context, guard, hooked, patches, recorder
+from .. import boot
+from ..boot import guard, hooked, patches, recorder
 from ..boot.formats import monotonic
 from . import methods, results
 
@@ -45,6 +46,7 @@ class Test:
     def __init__(self, case: "Any") -> None:
         self.nodeid = str(case.id())
         self.pid = os.getpid()
+        context = boot.load("context")
         self.span, self.token = context.enter()
         own = getattr(case, "_asyncioTestContext", None)  # in which IsolatedAsyncioTestCase runs what it awaits
         if own is not None:
@@ -186,7 +188,7 @@ def end(test: Test, outcome: "str | None") -> None:
     """Record a test that has ended."""
     if test in _running:
         _running.remove(test)
-    context.leave(test.span, test.token)
+    boot.load("context").leave(test.span, test.token)
     if test.pid != os.getpid():
         return
     if outcome is None:

@@ -7,7 +7,7 @@ set.
 
 import sys
 
-from ..boot import guard, patches, recorder, spreading
+from ..boot import guard, listening, patches, recorder
 from . import passing, serving
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def install(module: "Any") -> None:
     kind = getattr(module, "BaseHandler", None)
     if not _undo and isinstance(kind, type) and {"run", "handle_error", "status"} <= set(vars(kind)):
         _undo.append(passing.replace_method(kind, "run", "wsgiref", begin, end))
-        noticed = spreading.Noticed(vars(kind)["handle_error"], on_error)
+        noticed = listening.Noticed(vars(kind)["handle_error"], on_error)
         _undo.append(replace(kind, "handle_error", noticed, vars(kind)["handle_error"]))
         _undo.append(replace(kind, "status", property(get_status, set_status), vars(kind)["status"]))
 
