@@ -248,7 +248,7 @@ CAPTURING = {
             print(await p.communicate(), p.returncode)
         asyncio.run(main())
     """,
-    "os.popen": "print(os.popen(f'{WORDS[0]} -S {WORDS[2]} 2>&1', 'r').buffer.read())",
+    "os.popen": "pipe = os.popen(f'{WORDS[0]} -S {WORDS[2]} 2>&1', 'r')\nprint(pipe.buffer.read())",
 }
 
 
