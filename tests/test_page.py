@@ -383,6 +383,7 @@ def axe(sandbox_for: Callable[..., Sandbox]) -> str:
     return (sandbox.site_packages / "axe_playwright_python" / "axe.min.js").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(team: LocalCollector, browser: Browser, axe: str, scheme: str) -> None:
     """Who uses a screen reader, or sees little, debugs too."""
@@ -502,3 +503,13 @@ def test_half_a_surrogate_pair_does_not_hide_the_rest(empty: LocalCollector) -> 
     fill(empty, [event("odd", new_id(), 0, data={"path": "\ud800"}), event("fine", new_id(), 0)])
     assert [one["name"] for one in empty.events()] == ["fine", "odd"]
     assert empty.events()[1]["data"] == {"path": "\ud800"}
+
+
+def test_pages_that_were_left_keep_no_connection(team: LocalCollector, tab: Tab) -> None:
+    """A browser keeps what one has left, to go back to, and has six connections to a server."""
+    begin = time.monotonic()
+    for number in range(20):  # it took a minute every sixth time
+        show(tab, team, ("runs", "errors")[number % 2])
+    assert time.monotonic() - begin < 100, "each of the browser's connections was held by a page that nobody sees"
+    tab.js("history.go(-2)")
+    tab.wait("location.href !== 'about:blank' && document.getElementById('state').textContent === 'live'")

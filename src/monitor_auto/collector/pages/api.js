@@ -77,7 +77,8 @@ export async function get(path, parameters = {}, signal = undefined) {
 /** Follow the commits. `onCommit` gets each, null for "ask anew"; `onState` whether we are told anything at all.
  *
  * Not EventSource: that cannot show a token. And not while nobody looks: a browser has six connections to one server,
- * so a few forgotten tabs would leave none for the page in front.
+ * so a few forgotten tabs would leave none for the page in front. Nor while the browser keeps a page that was left, to
+ * come back to: the seventh place that somebody went to was blank for a minute (Chromium 156).
  */
 export function follow(onCommit, onState) {
   let stop = null;
@@ -102,18 +103,24 @@ export function follow(onCommit, onState) {
       wait = Math.min(wait * 2, 15_000);
     }
   };
+  const rest = () => {
+    clearTimeout(timer);
+    stop?.();
+    stop = null;
+  };
+  const goOn = () => {
+    clearTimeout(timer);
+    if (stop !== null) return;
+    open();
+    onCommit(null);
+  };
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
-    if (document.hidden) {
-      timer = setTimeout(() => {
-        stop?.();
-        stop = null;
-      }, HIDDEN_SECONDS * 1000);
-    } else if (stop === null) {
-      open();
-      onCommit(null);
-    }
+    if (document.hidden) timer = setTimeout(rest, HIDDEN_SECONDS * 1000);
+    else goOn();
   });
+  addEventListener("pagehide", rest);
+  addEventListener("pageshow", (shown) => shown.persisted && goOn());
   open();
 }
 
