@@ -22,7 +22,7 @@ demo: .venv/wheel-installed ## watch a small batch job that knows nothing of the
 	@$(BIN)/python examples/demo.py
 
 test: check ## style, types and all tests
-	$(BIN)/python -m pytest --numprocesses 4
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 test-libraries: .venv/tests-installed ## hooks with the oldest and newest version of each library, on every Python here
 	$(BIN)/python -m pytest --numprocesses 2 -m libraries

@@ -27,6 +27,22 @@ def pytest_configure() -> None:
             signal.signal(number, usual)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the long tests, after they were shuffled: at the end none works alone.
+
+    With `--dist worksteal` a worker gets one stretch of the list, and takes from the others' when it is through.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if item.get_closest_marker("slow")]
+    short = [item for item in items if not item.get_closest_marker("slow")]
+    stretches = [
+        long[worker::workers] + short[len(short) * worker // workers : len(short) * (worker + 1) // workers]
+        for worker in range(workers)
+    ]
+    items[:] = [item for stretch in stretches for item in stretch]
+
+
 @pytest.fixture(scope="session")
 def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> Sandboxes:
     """Every environment of this test run; the wheel is built from the tree when the first one asks for it."""

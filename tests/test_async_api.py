@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from support.children import Children
 from support.collector import STALL, Collector
 from support.sandbox import Sandboxes
@@ -97,6 +99,7 @@ def test_span_decorates_functions_and_coroutine_functions(children: Children) ->
     assert all(event["data"]["duration_ms"] >= 9 for event in done.named("fetch.page"))
 
 
+@pytest.mark.slow
 def test_aflush_works_under_trio(children: Children, collector: Collector, sandboxes: Sandboxes) -> None:
     """asyncio is not the only loop, and its name must not be taken for one that runs."""
     source = """

@@ -395,6 +395,7 @@ def test_the_page_is_told_what_comes(started: LocalCollector) -> None:
     assert told["roots"] == [session] and told["events"][0]["name"] == "live.event" and told["count"] == 1
 
 
+@pytest.mark.slow
 def test_old_events_go(local: Sandbox, tmp_path: Path) -> None:
     """A database that only grows fills the disk."""
     with running_local_collector(local, tmp_path, "--keep", "1s") as running:

@@ -140,6 +140,7 @@ def test_killed_delivery_to_a_collector_that_refuses_adds_up(children: Children,
         assert facts["dropped"] + facts["rejected"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", ["100", "2"], ids=["usual", "any"])
 def test_killed_last_call_adds_up(children: Children, collector: Collector, batch_size: str) -> None:
     """Ctrl-C, and a second later the kill: people do that to programs that are just ending."""
@@ -167,6 +168,7 @@ def test_killed_last_call_adds_up(children: Children, collector: Collector, batc
     assert "session.lost" not in collector.names()
 
 
+@pytest.mark.slow
 def test_killed_merging_adds_up(children: Children, collector: Collector) -> None:
     """A crowded spool is put in order by whoever comes by, and that may be a program that is just being killed."""
     points = Points(children, collector, MOST_SEGMENTS="1")
@@ -174,6 +176,7 @@ def test_killed_merging_adds_up(children: Children, collector: Collector) -> Non
         assert facts["sent"] == facts["produced"]
 
 
+@pytest.mark.slow
 def test_killed_trimming_adds_up(children: Children, collector: Collector) -> None:
     """A full spool drops what is oldest; what is there after a death in between was either dropped or is delivered."""
     points = Points(children, collector, MONITOR_SPOOL_LIMIT="2000")

@@ -94,6 +94,7 @@ def run_harness(
     return done, json.loads(report.read_text())[0]
 
 
+@pytest.mark.slow
 def test_a_harmless_monitor_passes(tmp_path):
     """A harness that always complains is switched off by its users."""
     done, result = run_harness(tmp_path, RECORD)
@@ -103,6 +104,7 @@ def test_a_harmless_monitor_passes(tmp_path):
     assert result["bare"]["outcomes"].keys() == result["monitored"]["outcomes"].keys() != set()
 
 
+@pytest.mark.slow
 def test_harm_is_named_test_by_test_and_counts_although_it_is_known(tmp_path):
     """One printed word too many is harm, and an explanation on a page does not make it less."""
     page = tmp_path / "differences.md"
@@ -116,6 +118,7 @@ def test_harm_is_named_test_by_test_and_counts_although_it_is_known(tmp_path):
     assert "INTERNAL ERROR" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_monitor_that_records_nothing_fails(tmp_path):
     """A monitor that never started harms nobody, and an empty list of differences would praise it."""
     done, result = run_harness(tmp_path, "")
@@ -124,6 +127,7 @@ def test_a_monitor_that_records_nothing_fails(tmp_path):
     assert "NOT MONITORED" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_difference_that_never_comes_back_is_called_unsteady(tmp_path):
     """CPython's tests fail by chance now and then; blaming the monitor for that would hide what it really does."""
     done, result = run_harness(tmp_path, RECORD + SPEAK_ONCE)

@@ -122,6 +122,7 @@ LOOKS = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", ["3.10"])
 def test_with_the_oldest_wrapt_it_looks_so_too(
     children: Children, sandbox_for: Callable[..., Sandbox], python: str

@@ -120,6 +120,7 @@ def test_start_line_can_be_read_by_whoever_audits_it() -> None:
     assert not any(word in text for word in ("exec", "eval", "compile", "base64", "subprocess", "socket", "\\x"))
 
 
+@pytest.mark.slow
 def test_uninstall_leaves_nothing_behind(sandboxes: Sandboxes, children: Children) -> None:
     """A start line without its package makes site print a traceback into every program."""
     sandbox = sandboxes.empty()
@@ -132,6 +133,7 @@ def test_uninstall_leaves_nothing_behind(sandboxes: Sandboxes, children: Childre
     assert (done.status, done.stdout, done.stderr) == (0, b"1\n", b"")
 
 
+@pytest.mark.slow
 def test_editable_install_is_monitored_too(sandboxes: Sandboxes, children: Children, tmp_path: Path) -> None:
     """Editable installs that silently ship no start line are a complaint about other tools."""
     sandbox = sandboxes.empty()
@@ -189,6 +191,7 @@ def test_dormant_start_line_leaves_no_trace(sandboxes: Sandboxes, children: Chil
     assert "session.start" in children.run("pass", python=sandbox).names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["lowest", "highest"])
 def test_dependencies_at_both_ends_of_their_range(
     sandboxes: Sandboxes, children: Children, collector: Collector, capsys: pytest.CaptureFixture[str], bound: str

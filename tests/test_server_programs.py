@@ -131,6 +131,7 @@ def live_gunicorn(children: Children, environment: Sandbox, options: list[str], 
     return Life(status, masked(server.text()), ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GUNICORN)
 def test_gunicorn(children: Children, environment: Sandbox, collector: Collector, kind: str) -> None:
     """Workers come and go for as long as a service lives: none may be missed, and none may be counted twice."""
@@ -170,6 +171,7 @@ def live_uvicorn(children: Children, environment: Sandbox, options: list[str], *
     return Life(status, masked(server.text()), {server.main: ["end"], **ends})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", UVICORN)
 def test_uvicorn(children: Children, environment: Sandbox, collector: Collector, loop: str) -> None:
     """Its workers are started by multiprocessing, deliver by their own event loop, and end by a signal of their own."""
@@ -384,6 +386,7 @@ def live_celery(children: Children, environment: Sandbox, redis: int, **how: Any
     return Life(status, masked(server.text()), {pid: ["SIGKILL" if pid == victim else "end"] for pid in pids})
 
 
+@pytest.mark.slow
 def test_celery(children: Children, environment: Sandbox, collector: Collector, redis: int) -> None:
     """Its processes are forked by billiard, not multiprocessing, and leave by os._exit."""
 
@@ -396,6 +399,7 @@ def test_celery(children: Children, environment: Sandbox, collector: Collector, 
 # What a worker costs after many requests, and what its restarts leave behind
 
 
+@pytest.mark.slow
 def test_worker_stays_as_it_is_over_many_requests(
     children: Children, environment: Sandbox, collector: Collector
 ) -> None:
@@ -405,7 +409,7 @@ def test_worker_stays_as_it_is_over_many_requests(
     (worker,) = server.wait_for_workers(1)
     measured = []
     for _ in range(10):
-        server.load(2000)
+        server.load(1000)
         measured.append((resident_kib(worker), descriptors_of(worker), threads_of(worker)))
     settled = measured[4:]
     assert max(kib for kib, _, _ in settled) - min(kib for kib, _, _ in settled) < 2048, measured

@@ -247,6 +247,7 @@ def test_hostile_warnings_are_counted(children: Children) -> None:
     assert latest["other"] == 53
 
 
+@pytest.mark.slow
 def test_pytest_shows_and_checks_warnings_as_ever(children: Children, sandbox_for: Callable[..., Sandbox]) -> None:
     """`recwarn`, `pytest.warns`, its filters and its summary stand on the same functions."""
     source = """
