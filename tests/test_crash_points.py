@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tampers("segments are written by hand")
 
 MOST = 60
 WATCH = """
-import os, sys
+import os, posix, sys
 
 CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 steps = 0
@@ -31,10 +31,15 @@ def counted(real, point, is_change=lambda *args: True):
         return real(*args, **more)
     return call
 
+def replace(name, ours):
+    setattr(os, name, ours)
+    setattr(posix, name, ours)  # where what runs at every end takes it from
+
 def watch(point):
-    for name in ("write", "unlink", "replace", "rename", "utime", "ftruncate", "mkdir"):
-        setattr(os, name, counted(getattr(os, name), point))
-    os.open = counted(os.open, point, lambda path, flags, *more: flags & CHANGES)
+    replace("write", counted(os.write, point, lambda fd, data: b'"session.end"' not in data))  # that comes before
+    for name in ("unlink", "replace", "rename", "utime", "ftruncate", "mkdir"):
+        replace(name, counted(getattr(os, name), point))
+    replace("open", counted(os.open, point, lambda path, flags, *more: flags & CHANGES))
 """
 DRIVER = """
     from monitor_auto.delivery import bounds

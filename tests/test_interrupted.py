@@ -6,7 +6,7 @@ from support.children import Children
 from support.collector import OK, Answer, Collector
 
 HANDLER = """
-    import os, signal
+    import os, posix, signal
     from monitor_auto import Monitor
 
     ids = []
@@ -24,6 +24,7 @@ HANDLER = """
             return result
 
         setattr(os, name, interrupted)
+        setattr(posix, name, interrupted)  # where what runs at every end takes it from
 """
 
 
@@ -56,7 +57,7 @@ def test_what_is_recorded_while_a_module_of_ours_is_being_loaded_is_not_lost(chi
         loaded = []
 
         def hook(name, args):
-            if name == "exec" and args[0].co_filename.endswith("boot/exits.py") and not loaded:
+            if name == "exec" and args[0].co_filename.endswith("boot/leaving.py") and not loaded:
                 loaded.append(args)
                 with contextlib.suppress(SystemExit):
                     sys.exit(4)

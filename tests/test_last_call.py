@@ -605,7 +605,7 @@ def test_end_searches_for_no_module(how: str, children: Children, collector: Col
     """importlib's search for a dozen modules takes a quarter of what a small program takes in all."""
     done = children.run(ENDS_THAT_TAKE_MORE[how], flags=["-X", "importtime"], endpoint=collector.url)
     assert b"import time:" in done.stderr
-    assert b"monitor_auto.delivery" not in done.stderr, "boot/handover.py should have it in its lists"
+    assert b"monitor_auto.delivery" not in done.stderr, "boot/flushing.py should have it in its lists"
     assert "session.end" in collector.names()
     assert rest_of(done) == []
 
@@ -619,18 +619,18 @@ def test_event_that_comes_while_the_lock_is_deleted_has_a_lock(
     one's, and deleted while it is written to.
     """
     program = """
-        import os, sys
+        import os, posix, sys
         from monitor_auto import Monitor
         real_unlink = os.unlink
         def unlink(path, *args, **kwargs):  # comes at the moment that a signal would have to meet by chance
             is_lock = str(path).endswith(".live")
             if is_lock and sys.argv[1] == "before":
-                os.unlink = real_unlink
+                os.unlink = posix.unlink = real_unlink
                 Monitor.event("late.event", {})
             real_unlink(path, *args, **kwargs)
             if is_lock and sys.argv[1] == "after":
                 Monitor.event("late.event", {})
-        os.unlink = unlink
+        os.unlink = posix.unlink = unlink
     """
     children.run(program, argv=[when], endpoint=collector.url, env={"MONITOR_BATCH_SIZE": batch_size})
     assert sorted(path.name[66:] for path in children.spool.iterdir()) == ["", ".1.jsonl", ".live"]

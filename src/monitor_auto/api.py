@@ -170,7 +170,7 @@ class Monitor(metaclass=_MonitorType):
         recorded before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
         if recorder.session is None:
             return True
-        return bool(guard.late("handover", "flush", _seconds(timeout)))
+        return bool(guard.late("flushing", "flush", _seconds(timeout)))
 
     @staticmethod
     async def aflush(timeout: float = 3.0) -> bool:
@@ -185,7 +185,7 @@ class Monitor(metaclass=_MonitorType):
     def close() -> None:
         """End the session and deliver it, in this thread, under MONITOR_EXIT_TIMEOUT. Later calls are ignored."""
         if recorder.session is not None:
-            guard.late("handover", "close")
+            guard.late("flushing", "close")
 
 
 class Span:

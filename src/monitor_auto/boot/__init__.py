@@ -15,7 +15,7 @@ import sys
 
 from .. import FOLDER, is_current, read_bytecode, system
 
-__all__ = ["FOLDER", "is_current", "read_bytecode", "start", "system"]
+__all__ = ["FOLDER", "is_current", "marshal", "read_bytecode", "start", "system"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `load` makes them attributes of this package
@@ -31,6 +31,7 @@ COLD = (
     "cleaning",
     "errors",
     "exits",
+    "leaving",
     "recording",
     "limits",
     "repairs",
@@ -43,16 +44,16 @@ COLD = (
 )
 COLDER = (
     "arrivals", "background", "choosing", "ci", "commandline", "context", "embedded", "entries", "environments",
-    "express", "handover", "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling",
-    "selfreport", "splitting", "spreading", "teardown", "terminating", "undoing",
+    "express", "flushing", "handover", "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling",
+    "selfreport", "shadowing", "splitting", "spreading", "teardown", "terminating", "undoing",
 )  # fmt: skip
 """Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
-CONTENT = ("children", "exits")
+CONTENT = ("children", "exits", "express", "handover", "leaving", "stdlib")
 """Cold ones that most programs need, and that import nothing later: only `subprocess` brings what `children` wants."""
 
 _is_started = _is_starting = False
 _builtins = None
-_exec, _import = exec, __import__
+_exec, builtin_import = exec, __import__
 _kept = {}
 _stamp = None
 _settings = _lineage = None
@@ -178,7 +179,7 @@ def load(name):
             data = read_bytecode(name)
         module = decode(name, full_name, data) if data else None
         if module is None:
-            _import(full_name)
+            builtin_import(full_name)
             module = sys.modules[full_name]
     return module
 
@@ -223,8 +224,12 @@ def decode(name, full_name, data):
     module.__file__, module.__package__ = FOLDER + "/" + name + ".py", __name__
     if name in HOT:
         sys.modules[full_name] = module
-    elif name not in CONTENT or __builtins__.get("__import__") is not _import or not getattr(sys, "meta_path", None):
-        _builtins = _builtins or {**__builtins__, "__import__": _import, "exec": _exec}
+    elif (
+        name not in CONTENT
+        or __builtins__.get("__import__") is not builtin_import
+        or not getattr(sys, "meta_path", None)
+    ):
+        _builtins = _builtins or {**__builtins__, "__import__": builtin_import, "exec": _exec}
         module.__builtins__ = _builtins
         if getattr(sys, "meta_path", None) is None and name != "teardown":
             _builtins["__import__"] = load("teardown").make_import(globals())

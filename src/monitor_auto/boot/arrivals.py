@@ -185,7 +185,7 @@ def make(full_name):
 
 def is_way_clear():
     """True when no file of the program would be loaded in place of what wrapt needs; else the hooks stay off."""
-    in_the_way = cold("stdlib").shadowed(("wrapt",))
+    in_the_way = cold("shadowing").shadowed(("wrapt",))
     if in_the_way:
         text = ", ".join(sorted(in_the_way)[:10])
         cold("notes").ledger(

@@ -1,5 +1,5 @@
 """Hot: how a process ends: return, sys.exit, os._exit, exec, uncaught exceptions. Builtin modules only. What is done
-when one of the replaced functions is called is in `exits.py`.
+when one of the replaced functions is called is in `exits.py` and `leaving.py`.
 
 Guarantees:
 - The program's own call is made exactly once, with exactly its arguments, outside every shield, and last.
@@ -114,7 +114,7 @@ def end_normally():
         end("signal", None, signal="SIGINT", error=session.uncaught)
     elif session.uncaught is not None:
         end("exception", 1, error=session.uncaught)
-    elif session.has_exited and exited_for_sure() is not False and not guard.late("exits", "has_returned"):
+    elif session.has_exited and exited_for_sure() is not False and not guard.late("leaving", "has_returned"):
         end("exit", session.exit_code)
     elif exited_for_sure():
         end("exit", None)

@@ -6,11 +6,10 @@ Guarantees: those of `delivery/last_call.py`, whose deadline is the same. What i
 segment; they are deleted only after a complete answer that means success, and their account is written first.
 """
 
-import os
+import _thread
 import sys
 
-from . import cold, guard, handover, recorder, stdlib
-from .formats import monotonic, uuid7
+from . import cold, formats, guard, handover, recorder, spool, stdlib, system
 
 MAX_BYTES = 128 << 10
 MAX_HEAD_BYTES = 16 << 10
@@ -18,9 +17,9 @@ MAX_OTHERS = 20
 """Sessions beside this one that are looked at: whether one is dead, and its events have to be delivered, too."""
 _HOSTS = ("127.0.0.1", "localhost")
 _YES = (b"HTTP/1.1 200 ", b"HTTP/1.1 202 ", b"HTTP/1.1 204 ")
-_CONTROLS = bytes(range(32))
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_APPEND |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_CONTROLS = bytes(range(10)) + bytes(range(11, 32))  # all but the end of a line
+_APPEND = spool.CREATING & ~(system.O_RDWR | system.O_EXCL) | system.O_WRONLY | system.O_APPEND
+_APPEND |= getattr(system, "O_NONBLOCK", 0)
 
 
 def deliver(settings, segment, deadline):
@@ -29,19 +28,19 @@ def deliver(settings, segment, deadline):
     no connection is one that nobody took in time).
     """
     inode = segment.inode
-    lines = usual_lines(settings, segment)
+    lines, has_runs = usual_lines(settings, segment)
     if not lines:
         return False, None
     connection = None
     try:
         connection = connect(settings, deadline)
         if connection is None:  # where that has taken all the time, the others have to be told
-            return False, None if monotonic() < deadline else (None, b"")
-        received = exchange(connection, settings, lines, deadline)
-        if not judge(received):
+            return False, None if formats.monotonic() < deadline else (None, b"")
+        received, is_yes = exchange(connection, settings, lines, deadline)
+        if not is_yes:
             connection, begun = None, (connection, received)
             return False, begun
-        forget(segment, inode, lines)
+        forget(segment, inode, lines, has_runs)
     except (KeyboardInterrupt, SystemExit):
         cold("notes").debug("the last call was interrupted")
     finally:
@@ -51,38 +50,39 @@ def deliver(settings, segment, deadline):
 
 
 def usual_lines(settings, segment):
-    """Close the own segment and return its lines; None where something is not as usual, be it closed then or not.
+    """Close the own segment and return its lines, and whether the spool has runs to show; (None, …) where something is
+    not as usual, be the segment closed then or not.
 
     It is taken from the recorder before it is read: what a signal handler records from then on goes into another one.
     """
     token = settings.token or "x"
     is_near = settings.scheme == "http" and settings.host in _HOSTS and settings.path.isascii()
     if not (is_near and token.isascii() and token.isprintable()) or sys.platform in ("darwin", "win32"):
-        return None
-    if segment.number or segment.queue or segment.fd < 0 or handover.other_threads():
-        return None
+        return None, False
+    if segment.number or segment.queue or segment.fd < 0 or _thread._count():
+        return None, False
     try:
-        if not is_alone(segment):
-            return None
+        names = system.listdir(segment.directory)
+        if not is_alone(segment, names):
+            return None, False
         fd, segment.inode, segment.fd = segment.fd, 0, -1
         try:
-            os.lseek(fd, 0, os.SEEK_SET)
-            data = os.read(fd, MAX_BYTES + 1)
+            system.lseek(fd, 0, 0)
+            data = system.read(fd, MAX_BYTES + 1)
         finally:
-            os.close(fd)
+            system.close(fd)
     except OSError:  # no descriptor left, a bad disk
-        return None
-    lines = data.split(b"\n")
-    if len(data) > MAX_BYTES or lines.pop() or not 1 < len(lines) <= settings.batch_size + 1:
-        return None
-    return lines[1:] if all(map(is_whole, lines[1:])) else None
+        return None, False
+    count = data.count(b"\n") - 1
+    is_usual = not segment.was_torn and 0 < count <= settings.batch_size and len(data) <= MAX_BYTES
+    return data.split(b"\n")[1:-1] if is_usual and are_whole(data, count) else None, "runs" in names
 
 
-def is_alone(segment):
+def is_alone(segment, names):
     """Return whether there is nothing to do for this endpoint but to deliver the own session."""
-    directory, key = segment.directory, segment.key
+    key = segment.key
     others = set()
-    for name in os.listdir(directory):
+    for name in names:
         if name[:16] == key:
             base, _, kind = name.rpartition(".")
             if kind == "jsonl":
@@ -93,23 +93,15 @@ def is_alone(segment):
                 continue
             others.add(base)
     others.discard(segment.base)
-    return len(others) <= MAX_OTHERS and all(handover.is_locked(f"{directory}/{base}.live") for base in others)
+    return len(others) <= MAX_OTHERS and all(handover.is_locked(f"{segment.directory}/{base}.live") for base in others)
 
 
-def is_whole(line: bytes) -> bool:
-    """Return whether a line that we wrote ourselves is complete.
-
-    The only damage that happens to one is a short write, and no proper beginning of a JSON object has balanced braces
-    outside its strings. So counting is exact here; what others may have written is for `strict.is_event`.
+def are_whole(data, count):
+    """Return whether so many lines behind the header are as we have written them ourselves. What a short write has left
+    of one, which `segment.was_torn` tells of, and lines of others are for `lines.is_whole` and `strict.is_event`.
     """
-    if not (line.startswith(b'{"v":') and line.endswith(b"}")):
-        return False
-    if b"\\" in line:
-        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
-    parts = line.split(b'"')
-    outside = b"".join(parts[::2])
-    is_balanced = len(parts) % 2 == 1 and outside.count(b"{") == outside.count(b"}")
-    return is_balanced and len(line.translate(None, _CONTROLS)) == len(line)
+    is_plain = len(data.translate(None, _CONTROLS)) == len(data)
+    return is_plain and data.count(b'\n{"v":1,"type":"') == data.count(b"}}\n") == count and data[-1:] == b"\n"
 
 
 def connect(settings, deadline):
@@ -129,31 +121,30 @@ def connect(settings, deadline):
 
 def left(deadline: float) -> float:
     """Return the seconds left until a deadline on the clock of `time.monotonic()`. Raises TimeoutError."""
-    seconds = deadline - monotonic()
+    seconds = deadline - formats.monotonic()
     if seconds <= 0:
         raise TimeoutError("timeout")
     return seconds
 
 
 def exchange(connection, settings, lines, deadline):
-    """Send the lines, and return what has come of the answer when it was clear what it is."""
-    received = b""
+    """Send the lines; return what has come of the answer when it was clear what it is, and what `judge` says of it."""
+    received, verdict = b"", None
     name = settings.host if settings.port == 80 else f"{settings.host}:{settings.port}"
-    body = b'{"batch_id":"%s","events":[%s]}' % (uuid7().encode(), b",".join(lines))
+    body = b'{"batch_id":"%s","events":[%s]}' % (formats.uuid7().encode(), b",".join(lines))
     try:
         connection.settimeout(left(deadline))
         # A program that set SIGPIPE back to its default, as many command-line tools do, must not die of our socket.
         flags = getattr(stdlib.load("_socket"), "MSG_NOSIGNAL", 0)
         connection.sendall(head(name, settings.path, settings.token, len(body)) + body, flags)
-        while judge(received) is None:
+        while verdict is None:
             connection.settimeout(left(deadline))
-            piece = connection.recv(65536)
+            piece = connection.recv(8192)
             received += piece
-            if not piece:
-                break
+            verdict = judge(received) if piece else False
     except OSError:  # the answer may be there all the same, or the time is up: `last_call` looks
         pass
-    return received
+    return received, verdict
 
 
 def head(name: str, target: str, token: "str | None", size: int) -> bytes:
@@ -193,12 +184,15 @@ def is_header(line):
     return bool(colon and name) and name == name.strip()
 
 
-def forget(segment, inode, lines):
+def forget(segment, inode, lines, has_runs):
     """Write down that all was sent, then delete the session's files, the lock last."""
     account = f"{segment.directory}/{segment.key}.account"
     line = f"{recorder.session.id}.0.{inode} last={max(map(sequence_of, lines))} sent={len(lines)}\n".encode()
     is_noted = add_to_account(account, line)
-    retire(segment.directory, segment.base, 0)
+    if has_runs:
+        retire(segment.directory, segment.base, 0)
+    else:
+        remove(f"{segment.directory}/{segment.base}.0.jsonl")
     if not is_noted:  # a full disk: now there is room
         add_to_account(account, line)
     remove_lock(segment, 1)
@@ -213,9 +207,8 @@ def remove_lock(segment, following):
     if not segment.busy.acquire(False):  # one is just being opened
         return
     try:
-        base = f"{segment.directory}/{segment.base}"
-        if not os.path.lexists(f"{base}.{following}.jsonl"):
-            remove(base + ".live")
+        if segment.number < following:
+            remove(f"{segment.directory}/{segment.base}.live")
     finally:
         segment.busy.release()
     if segment.queue:
@@ -226,7 +219,7 @@ def retire(directory, base, number):
     """Delete a segment that was delivered, or leave it to the `monitor-auto run` that is going to show it."""
     name = f"{base}.{number}.jsonl"
     try:
-        os.rename(f"{directory}/{name}", f"{directory}/runs/{base[17:29]}/{name}")
+        system.rename(f"{directory}/{name}", f"{directory}/runs/{base[17:29]}/{name}")
     except OSError:  # there is no such run, as nearly always
         remove(f"{directory}/{name}")
 
@@ -234,7 +227,7 @@ def retire(directory, base, number):
 def remove(path: str) -> None:
     """Delete a file that may be gone already; a folder in its place is nobody's of us and stays."""
     try:
-        os.unlink(path)
+        system.unlink(path)
     except (FileNotFoundError, IsADirectoryError):
         return
 
@@ -249,13 +242,13 @@ def add_to_account(path: str, line: bytes) -> bool:
     """Append a line to an account, again if somebody has just put a shorter one in its place. False on a full disk."""
     try:
         while True:
-            fd = os.open(path, _APPEND, 0o600)
+            fd = system.open(path, _APPEND, 0o600)
             try:
-                is_all = os.write(fd, line) == len(line)
-                if os.fstat(fd).st_nlink or not is_all:
+                is_all = system.write(fd, line) == len(line)
+                if system.fstat(fd).st_nlink or not is_all:
                     return is_all
             finally:
-                os.close(fd)
+                system.close(fd)
     except OSError as error:
         cold("notes").debug(f"account not written: {error}")
         return False

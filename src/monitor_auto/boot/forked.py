@@ -34,9 +34,8 @@ def become_child(settings, lineage, frame):
             loaded[name].reset()
     if settings.flush_interval_seconds:
         targets.await_life()
-    handover = loaded.get("handover")  # if it is loaded
-    if handover is not None:
-        handover.flushing = spool.allocate_lock()  # a thread of the parent may have held it
+    if "flushing" in loaded:
+        loaded["flushing"].busy = spool.allocate_lock()  # a thread of the parent may have held it
 
     def wake():
         start_session(settings, lineage, "fork" if is_child_of_session else "forkserver")

@@ -28,8 +28,9 @@ class StandIn:
     would show up in the program's tracebacks. Like a builtin it does not become a method where a class has it as an
     attribute.
 
-    Without a hook of its own `exits.on_exit_call` is called in `__new__`, and then the real function in C as `__init__`
-    (catching SystemExit would change it: up to 3.11 sys.exit((3,)) ends with 3 only when somebody has looked at it).
+    Without a hook of its own `leaving.on_exit_call` is called in `__new__`, and then the real function in C as
+    `__init__` (catching SystemExit would change it: up to 3.11 sys.exit((3,)) ends with 3 only when somebody has looked
+    at it).
     With one, "module:function", `children.call_of` says what to call; ":function" of `exits` is called before the real
     function, a hook of the interpreter; a module alone has a function of the same name, which is called instead, with
     or without a session.
@@ -40,7 +41,7 @@ class StandIn:
     def __new__(cls, call, /, *args, **kwargs):
         if type(call) is tuple:
             return call[0](cls, call, args, kwargs)
-        guard.late("exits", "on_exit_call", args, kwargs)
+        guard.late("leaving", "on_exit_call", args, kwargs)
         made = object.__new__(cls)
         made.__init__ = type(call).__call__
         return made

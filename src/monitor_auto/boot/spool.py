@@ -27,7 +27,7 @@ else one in 256: a few programs that were killed may have left many bytes in few
 LOW_DESCRIPTOR = 512
 """Below this a daemon's closing loop may reach, so the file is looked at before every write."""
 _NOFOLLOW = getattr(system, "O_NOFOLLOW", 0)
-_FLAGS = (
+CREATING = (
     system.O_RDWR
     | system.O_CREAT
     | system.O_EXCL
@@ -63,7 +63,7 @@ def start(segment, session):
     segment.inode = segment.live_inode = 0
     segment.queue = []
     segment.queue_bytes = segment.dropped = 0
-    segment.is_torn = segment.is_low = False
+    segment.is_torn = segment.was_torn = segment.is_low = False
     segment.busy = allocate_lock()
     segment.next_try = 0.0
     if session is not None:
@@ -106,9 +106,9 @@ def take_lock(segment, directory):
     """Create and lock the `.live` file: from here on this session counts as alive."""
     for _ in range(8):
         try:
-            fd = system.open(directory + "/" + segment.base + ".live", _FLAGS, 0o600)
+            fd = system.open(directory + "/" + segment.base + ".live", CREATING, 0o600)
         except FileExistsError:  # the program has closed our descriptor, and with it the lock has gone
-            fd = system.open(directory + "/" + segment.base + ".live", _FLAGS & ~system.O_EXCL, 0o600)
+            fd = system.open(directory + "/" + segment.base + ".live", CREATING & ~system.O_EXCL, 0o600)
         fd = raise_descriptor(fd, segment.live_fd if facts_of(segment.live_fd, segment.live_inode) else -1)
         if hasattr(system, "lockf"):  # on Windows the open file itself has to do
             try:
@@ -131,7 +131,7 @@ def begin(segment, directory):
     while True:
         number += 1
         try:
-            fd = system.open(name + str(number) + ".jsonl", _FLAGS | system.O_APPEND, 0o600)
+            fd = system.open(name + str(number) + ".jsonl", CREATING | system.O_APPEND, 0o600)
             break
         except FileExistsError:
             continue

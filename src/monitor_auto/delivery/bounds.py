@@ -12,7 +12,7 @@ Guarantees:
 import os
 import time
 
-from monitor_auto.boot import guard, handover, notes, recorder
+from monitor_auto.boot import flushing, guard, notes, recorder
 from monitor_auto.boot.formats import monotonic, quote
 from monitor_auto.boot.spool import one_line
 
@@ -239,14 +239,14 @@ class Keeper(Listing):
     def with_own(self, numbers: list[int], work: "Work") -> None:
         """Do the same for the own session, unless it is just being delivered: its positions would become wrong."""
         segment, session = recorder.segment, recorder.session
-        if segment is None or session is None or session.is_ended or not handover.flushing.acquire(False):
+        if segment is None or session is None or session.is_ended or not flushing.busy.acquire(False):
             return
         try:
             for number in numbers:
                 if number < segment.number:
                     self.attempt(work, Segment(self.directory, segment.base, number, True), None)
         finally:
-            handover.flushing.release()
+            flushing.busy.release()
 
     def attempt(self, work: "Work", segment: Segment, claim: "Claim | None") -> None:
         """Work on one segment; one that fails is left, one that is none of ours is put aside."""

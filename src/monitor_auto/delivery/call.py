@@ -7,7 +7,7 @@ Runs at exit, in flush and in the background. Guarantees:
 
 import os
 
-from monitor_auto.boot import express, guard, handover, notes, recorder
+from monitor_auto.boot import express, flushing, guard, notes, recorder
 
 from .batches import batches
 from .lines import OutOfTime
@@ -106,7 +106,7 @@ class Call:
 
     def claimed_lines(self, base: str) -> "Iterator[Line]":
         """Yield the lines of another session, if it is dead and nobody else has it."""
-        guard.call("load", handover.make_ready, handover.FOR_OTHERS)
+        guard.call("load", flushing.make_ready, flushing.FOR_OTHERS)
         from . import claims
 
         numbers = self.others.pop(base)

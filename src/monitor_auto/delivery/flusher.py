@@ -3,14 +3,14 @@ records that the session lives and what it uses. Runs in a thread of its own, st
 
 Guarantees:
 - Only segments that nobody writes to any more are read: the session goes on in a fresh one first.
-- `flush`, `aflush`, `close`, the exit and this thread never deliver at the same time (`handover.flushing`).
+- `flush`, `aflush`, `close`, the exit and this thread never deliver at the same time (`flushing.busy`).
 - Told to stop, it ends after the request that is under way; what was answered is noted, the rest stays in the spool.
 """
 
 import os
 import sys
 
-from monitor_auto.boot import background, check_same, cold, guard, handover, notes, recorder, repairs, spool, stdlib
+from monitor_auto.boot import background, check_same, cold, flushing, guard, notes, recorder, repairs, shadowing, spool
 from monitor_auto.boot.formats import monotonic, wall_clock
 
 from . import breaker, hush, policy, resources
@@ -147,21 +147,21 @@ class Flusher:
             self.policy.on_flush(now, recorded)
             self.policy.on_away(now, max(0.1, breaker.read(directory, self.settings)[0] - wall_clock()))
             return
-        if not handover.flushing.acquire(False):  # a flush of the program's own is under way
+        if not flushing.busy.acquire(False):  # a flush of the program's own is under way
             self.policy.earliest = now + background.LOOK_SECONDS
             return
         try:
             self.policy.on_flush(now, recorded)
             self.deliver(now, is_scheduled)
         finally:
-            handover.flushing.release()
+            flushing.busy.release()
 
     def deliver(self, now: float, is_scheduled: bool) -> None:
         """Send own events, and children's when it is their time, and tell the policy what came of it."""
         segment = self.segment
         sealed = repairs.turn(segment) if has_lines(segment) else segment.number - 1
         call = Delivery(self, segment.directory)
-        lines = [line.rstrip(b"\n") for line in handover.take_queue(segment)] if segment.queue else []
+        lines = [line.rstrip(b"\n") for line in flushing.take_queue(segment)] if segment.queue else []
         try:
             is_complete = call.run(sealed, lines, is_scheduled)
         finally:
@@ -190,7 +190,7 @@ class Flusher:
     def deliver_orphans(self, now: float) -> None:
         """Send one batch of what dead sessions of other trees have left; one process of the machine at a time."""
         directory = self.segment.directory
-        if not self.orphans or directory is None or not handover.flushing.acquire(False):
+        if not self.orphans or directory is None or not flushing.busy.acquire(False):
             self.policy.on_orphans(now, 0, 0.0)
             return
         try:
@@ -203,7 +203,7 @@ class Flusher:
             finally:
                 os.close(lock)
         finally:
-            handover.flushing.release()
+            flushing.busy.release()
 
     def send_orphans(self, directory: str, now: float) -> None:
         """Send one batch, and look how long the answer takes."""
@@ -418,7 +418,7 @@ def is_way_clear() -> bool:
     sockets, threads = modules.get("socket"), modules["_thread"]
     is_real = "threading" in modules and threads.start_new_thread is spool.start_new_thread
     is_real = is_real and (sockets is None or getattr(sockets.socket, "__module__", "") == "socket")
-    return is_real and not stdlib.shadowed(LIBRARIES)
+    return is_real and not shadowing.shadowed(LIBRARIES)
 
 
 def has_lines(segment: "Any") -> bool:

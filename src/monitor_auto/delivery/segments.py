@@ -6,7 +6,7 @@ pipe; a position is noted in one write of always the same length that says its n
 
 import os
 
-from monitor_auto.boot import express, guard, handover, notes
+from monitor_auto.boot import express, flushing, guard, notes
 
 from .lines import is_whole, read_lines
 
@@ -162,7 +162,7 @@ class Segment:
                 continue
             line = Line(text, self, end, "" if is_good(text) else "damaged line")
             if PROCESS_EXIT in text:
-                guard.call("load", handover.make_ready, handover.FOR_OTHERS)
+                guard.call("load", flushing.make_ready, flushing.FOR_OTHERS)
                 from . import deaths
 
                 deaths.remember(text)

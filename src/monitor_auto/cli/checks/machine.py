@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from monitor_auto.boot import stdlib
+from monitor_auto.boot import shadowing
 
 from . import OK, WARNING, Check
 
@@ -49,7 +49,7 @@ def interpreter() -> Iterator[Check]:
 
 def hidden(folder: str) -> Iterator[Check]:
     """Check for files beside the programs that bear names of the standard library."""
-    names = sorted(name for name in stdlib.modules_in(folder) if not is_safe(name))
+    names = sorted(name for name in shadowing.modules_in(folder) if not is_safe(name))
     names += [name for name in LIBRARIES if is_module(f"{folder}/{name}")]
     if names:
         what = f"files in {folder} hide modules that hooks or delivery need, which stay off there: {', '.join(names)}"
