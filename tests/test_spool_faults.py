@@ -16,6 +16,7 @@ import pytest
 from support.children import Child, Children, Run
 from support.collector import STALL, Collector
 from support.needs import miss, need_command
+from support.network import Swallower
 from support.spool import read_events, read_headers, read_ledger, segments
 
 ROOM = 512 << 10
@@ -113,6 +114,31 @@ def test_full_disk_is_waited_for_and_then_all_is_written(children: Children) -> 
     assert done.stdout == b"done\n"
     assert numbers(whole(spool)) == list(range(61))
     assert not [line for line in read_ledger(spool) if line["what"] == "dropped"]
+
+
+def test_failure_on_a_full_disk_is_told_to_the_others(children: Children) -> None:
+    """Where the disk is full and the collector silent the second program must not wait for it as the first one did."""
+    source = """
+        record(1)
+        fill()
+        print("done")
+    """
+    swallower = Swallower()
+    try:
+        endpoint = f"http://127.0.0.1:{swallower.port}/v1/events"
+        _, spool = on_small_disk(children, source, endpoint=endpoint, env={"MONITOR_EXIT_TIMEOUT": "1"})
+        (away,) = spool.glob("*.away")
+        assert (away.stat().st_size, len(swallower.connections)) == (0, 1)
+        os.utime(away)
+        spool.chmod(0o700)
+        done = children.run("print(1)", endpoint=endpoint, spool=spool)
+        assert done.names[-2:] == ["session.start", "session.end"]
+        assert len(swallower.connections) == 1
+        os.utime(away, (1, 1))
+        children.run("print(2)", endpoint=endpoint, spool=spool, env={"MONITOR_EXIT_TIMEOUT": "1"})
+        assert (len(swallower.connections), away.stat().st_size > 20) == (2, True)
+    finally:
+        swallower.close()
 
 
 def test_torn_line_does_not_spoil_the_next(children: Children) -> None:

@@ -1,7 +1,8 @@
 """What one process learned about an endpoint that does not answer, told to the others. Runs at exit, around a failure.
 
 Guarantees:
-- `<key>.away` is written by rename and is private; half of one, or a hostile one, counts as none.
+- `<key>.away` is written by rename and is private; half of one, or a hostile one, counts as none. Where the disk has no
+  room for it an empty one has to do, which says by its age that somebody has failed.
 - Processes that fail at the same time count as one failure: who finds a record that is still valid leaves it.
 - When the time is up, whoever looks first tries, and the others wait a few seconds more for what it finds.
 """
@@ -11,7 +12,7 @@ import os
 from monitor_auto.boot.formats import endpoint_key, wall_clock
 
 from .answers import MAX_RETRY_AFTER_SECONDS
-from .segments import Unreadable, open_own, remove, write_whole
+from .segments import WRITE, Unreadable, open_own, remove, write_whole
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ LONGEST_SECONDS = 300.0
 MISPLACED_SECONDS = 300.0
 """A wrong address or token does not heal by itself."""
 _JITTER = 0.2
+_SAYS_NOTHING = b'0,"error":"the disk has no room to say why"}\n'
 
 
 def path_of(directory: str, key: str) -> str:
@@ -64,13 +66,15 @@ def fingerprint(settings: "Any") -> str:
 def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
     """Return (until in Unix seconds, failures in a row, fingerprint, rest of the record); zeros if there is none."""
     try:
-        descriptor, _ = open_own(path_of(directory, endpoint_key(settings.endpoint)))
+        descriptor, facts = open_own(path_of(directory, endpoint_key(settings.endpoint)))
     except (OSError, Unreadable):
         return 0.0, 0, "", b""
     try:
         text = os.read(descriptor, 4096)
     finally:
         os.close(descriptor)
+    if not text:
+        return facts.st_mtime + FIRST_SECONDS, 1, fingerprint(settings), _SAYS_NOTHING
     head, comma, rest = text.partition(b',"status":')
     until, _, failures = head.removeprefix(b'{"until":').partition(b',"failures":')
     failures, _, config = failures.partition(b',"config":"')
@@ -82,8 +86,8 @@ def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
 def note_failure(
     directory: str, settings: "Any", status: int, error: str, is_misplaced: bool, retry_after_seconds: float
 ) -> None:
-    """Tell the others not to wait for this endpoint for a while. Raises OSError."""
-    from monitor_auto.boot import encode
+    """Tell the others not to wait for this endpoint for a while."""
+    from monitor_auto.boot import encode, notes
 
     until, failures, config, _ = read(directory, settings)
     now = wall_clock()
@@ -91,7 +95,10 @@ def note_failure(
     if failures and until > now + FIRST_SECONDS * (1 + _JITTER) and config == fingerprint(settings):
         return
     seconds = pause_seconds(failures, is_misplaced, retry_after_seconds, os.urandom(1)[0] / 255)
-    _write(directory, settings, now + seconds, failures + 1, record)
+    try:
+        _write(directory, settings, now + seconds, failures + 1, record)
+    except OSError as problem:  # the spool is gone, or read-only by now
+        notes.debug(f"the others are not told of the failure: {problem}")
 
 
 def pause_seconds(failures: int, is_misplaced: bool, retry_after_seconds: float, chance: float) -> float:
@@ -110,4 +117,8 @@ def note_success(directory: str, key: str) -> None:
 def _write(directory: str, settings: "Any", until: float, failures: int, record: bytes) -> None:
     head = b'{"until":%.3f,"failures":%d,"config":"%s","status":'
     data = head % (until, failures, fingerprint(settings).encode()) + record
-    write_whole(path_of(directory, endpoint_key(settings.endpoint)), data)
+    path = path_of(directory, endpoint_key(settings.endpoint))
+    try:
+        write_whole(path, data)
+    except OSError:  # a full disk still gives names away
+        os.close(os.open(path, WRITE | os.O_TRUNC, 0o600))
