@@ -336,6 +336,21 @@ def test_damaged_lines_are_set_aside_and_the_rest_is_delivered(children: Childre
     assert not segments(spool)
 
 
+def test_damage_that_cannot_be_put_aside_is_counted_and_stops_nothing(children: Children, collector: Collector) -> None:
+    """The disk that was too full for a whole line has no room for half of one elsewhere either."""
+    spool = folder(children.spool)
+    (spool / "aside").write_bytes(b"")  # a file in the place of the folder: nothing can be put there
+    session, stranger = session_id(), session_id()
+    whole = [lines([event(session, number)]) for number in range(2)]
+    write_segment(spool, collector.url, session, whole[0] + whole[1][:-40] + b"\n" + lines([ended(session, 2)]))
+    strange = write_segment(spool, collector.url, stranger, lines([event(stranger, 0)]))
+    strange.write_bytes(b"no header\n")
+    assert flush(children, collector).status == 0
+    assert ids(collector.events()) == [f"{session}-0", f"{session}-2"]
+    assert [line["count"] for line in read_ledger(spool)] == [1]
+    assert segments(spool) == [strange]
+
+
 def test_hundred_megabytes_without_a_newline_are_read_in_bounded_memory(
     children: Children, collector: Collector
 ) -> None:

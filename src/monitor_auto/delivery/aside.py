@@ -28,13 +28,16 @@ def put_file(directory: str, name: str, reason: str) -> None:
 
 
 def put_lines(lines: list[Line]) -> None:
-    """Append damaged lines to a file beside their segment's name. Raises OSError."""
+    """Append damaged lines to a file beside their segment's name. Where the disk has no room they are only counted."""
     for segment in {line.segment for line in lines if line.segment is not None}:
         texts = [line.text for line in lines if line.segment is segment]
-        path = f"{folder(segment.directory)}/{segment.base}.lines"
         data = b"".join(text + b"\n" for text in texts)
-        if _size(path) + len(data) <= MAX_LINES_BYTES:
-            notes.append_private(path, data)
+        try:
+            path = f"{folder(segment.directory)}/{segment.base}.lines"
+            if _size(path) + len(data) <= MAX_LINES_BYTES:
+                notes.append_private(path, data)
+        except OSError as error:  # most damaged lines come from a full disk
+            notes.debug(f"damaged lines of {segment.base} are only counted: {error}")
         notes.ledger("aside", reason=lines[0].fault, file=os.path.basename(segment.path), count=len(texts))
 
 

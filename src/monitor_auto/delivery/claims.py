@@ -112,8 +112,8 @@ class Claim:
             aside.put_file(self.directory, os.path.basename(segment.path), reason)
             remove(segment.position_path)
             self.segments.remove(segment)
-        except OSError as error:
-            guard.note("put aside", error)
+        except OSError as error:  # a full disk has no room for the folder
+            notes.debug(f"{os.path.basename(segment.path)} not put aside: {error}")
 
     def is_settled(self) -> bool:
         """Return whether all that this session had was handed out and needs no further attempt."""
@@ -192,8 +192,8 @@ def _put_aside_if_strange(path: str) -> None:
         directory, _, name = path.rpartition("/")
         try:
             aside.put_file(directory, name, "no regular file")
-        except OSError as error:
-            guard.note("put aside", error)
+        except OSError as error:  # a full disk has no room for the folder
+            notes.debug(f"{name} not put aside: {error}")
 
 
 def _lock_by_silence(path: str) -> "int | None":
