@@ -611,3 +611,47 @@ def test_forked_child_can_flush_while_its_parent_does(children: Children, collec
     (children.folder / "cwd" / "asked").touch()
     assert child.finish().stdout == b"0\n"
     assert "work.child" in collector.names()
+
+
+WITHOUT_LOCKS = """
+    import errno, os, posix, sys
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    os.lockf = posix.lockf = refuse
+"""
+
+
+def test_file_system_without_locks_is_left_as_it_was(children: Children, collector: Collector) -> None:
+    """Some network file systems lock nothing: who lives cannot be told there, and no file of ours may pile up."""
+    if os.geteuid():
+        miss("only root can mount")
+    source = """
+        from monitor_auto import Monitor
+        Monitor.init(endpoint=sys.argv[1])
+        print(Monitor.event("work.number", {"number": 1}) is not None)
+    """
+    setup = f'mount -t tmpfs none /var/tmp; "$@"; cp -a /var/tmp/. {children.folder}/elsewhere; exit 0'
+    (children.folder / "elsewhere").mkdir()
+    program = children.folder / "program.py"
+    program.write_text(textwrap.dedent(WITHOUT_LOCKS) + textwrap.dedent(source))
+    words = [need_command("unshare", "util-linux"), "--mount", "sh", "-ec", setup, "sh", str(children.sandbox.python)]
+    env = {"MONITOR_ENDPOINT": None, "MONITOR_SPOOL_DIR": str(children.spool)}
+    done = children.run([*words, str(program)], argv=[collector.url], env=env)
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
+    assert collector.names() == ["session.start", "work.number", "session.end"]
+    left = [*children.spool.rglob("*"), *(children.folder / "elsewhere").rglob("*")]
+    assert [path.name for path in left if path.name.endswith(".live")] == []
+
+
+def test_doctor_names_a_spool_that_takes_no_locks(children: Children) -> None:
+    """Events that wait in memory alone are lost with the process, and nobody would know why."""
+    children.spool.mkdir(0o700)
+    run_doctor = """
+        from monitor_auto.cli import main
+        sys.exit(main(["doctor", "--json"]))
+    """
+    program = textwrap.dedent(WITHOUT_LOCKS) + textwrap.dedent(run_doctor)
+    done = children.run(program, env={"MONITOR_DISABLE": "1"})
+    (found,) = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "file system"]
+    assert (found["level"], "takes no locks" in found["what"], done.status) == ("wrong", True, 1)
+    assert list(children.spool.iterdir()) == []

@@ -18,6 +18,8 @@ RETRY_SECONDS = 5.0
 MAX_DESCRIPTOR = (1 << 31) - 1
 EFBIG = 27
 """The same on Linux, macOS and Windows; importing `errno` takes longer than everything else here."""
+NO_LOCKS = (37, 38, 45, 77, 95, 102)
+"""ENOLCK, ENOSYS and EOPNOTSUPP of Linux and macOS: a file system without locks."""
 MAX_LINE_BYTES = 66 << 10
 _told = {}
 """The session's id -> how many lines that no disk took it has told of."""
@@ -108,7 +110,17 @@ def open_in(segment, directory):
         return spool.open_in(segment, directory)
     except OSError as error:
         notes.debug("spool " + directory + " cannot be used: " + str(error))
+        if error.errno in NO_LOCKS:
+            forget_lock(segment, directory)
         return False
+
+
+def forget_lock(segment, directory):
+    """Delete the lock file of a session that cannot be locked: every program would leave one, for nobody to claim."""
+    try:
+        os.unlink(directory + "/" + segment.base + ".live")
+    except OSError:  # the file system is of no use at all
+        return
 
 
 def is_ours(segment):

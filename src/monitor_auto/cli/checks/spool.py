@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,26 @@ def file_system(place: spools.Place) -> Iterator[Check]:
     if is_network(kind):
         what = f"{place.directory} is on a network file system ({kind}): locks there may not tell which programs live"
         yield Check("file system", WARNING, what, CHOOSE)
+    fault = fault_of_locks(place.directory)
+    if fault:
+        what = f"{place.directory} takes no locks ({fault}): programs record elsewhere, or in memory alone"
+        yield Check("file system", WRONG, what, CHOOSE)
+
+
+def fault_of_locks(directory: str) -> str:
+    """Return why a file of this folder cannot be locked; "" where it can, or where the folder is not there yet."""
+    try:
+        file = tempfile.TemporaryFile(dir=directory or None)
+    except OSError:
+        return ""
+    with file:
+        try:
+            os.lockf(file.fileno(), os.F_TLOCK, 0)
+        except OSError as error:
+            return str(error.strerror)
+        except AttributeError:  # Windows, where the open file itself has to do
+            return ""
+    return ""
 
 
 def is_network(kind: str) -> bool:
