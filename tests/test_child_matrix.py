@@ -122,10 +122,7 @@ def start_all(children: Children, sandbox: Sandbox, folder: Path) -> Run:
     script.write_text(f"#!{sandbox.python}\n{lines}\n", encoding="utf-8")
     script.chmod(0o755)
     source = PROGRAM + "".join(f"    {case.line}\n" for case in cases())
-    # The background thread's forks are in test_flusher_forks.py; here, beside a whole suite, a program
-    # was still warned about it once, on 3.12.
-    quiet: dict[str, str | None] = {"MONITOR_FLUSH_INTERVAL": "0"}
-    done = children.twin(source, python=sandbox, argv=[str(script)], timeout=300, env=quiet)
+    done = children.twin(source, python=sandbox, argv=[str(script)], timeout=300)
     assert done.status == 0, done.stderr
     assert done.stderr == b""
     return done

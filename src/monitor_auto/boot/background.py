@@ -8,9 +8,10 @@ Guarantees:
   still interrupt what the program's own threads wait in. It is an operating system's thread also where the program has
   put greenlets in the place of threads.
 - A fork waits FORK_SECONDS at most, and by then the thread has gone, for the operating system, too (from 3.12 Python
-  warns where there is a second one). Only a thread inside a name look-up cannot be woken. Time in which the thread
-  runs, or would if it had a processor, does not count, up to STARVING_SECONDS: on such a machine everything waits.
-- After a fork another one is started, but not before Python has counted the threads.
+  warns where there is a second one). Only a thread inside a name look-up cannot be woken. What counts is the time for
+  which the thread sleeps while we wait, up to STARVING_SECONDS altogether: where it, or who waits for it, gets no
+  processor or no answer from a disk, everything waits.
+- After a fork another one is started, but not before Python has counted the threads; none while a fork is under way.
 - When the interpreter is taken down the thread has gone, or waits for nothing but the lock of imports, which we hold.
 - Nothing here waits without a bound for a lock that another thread may hold.
 """
@@ -28,8 +29,9 @@ FIRST_SECONDS = 1.0
 INTERVAL_SECONDS = 30.0
 """MONITOR_FLUSH_INTERVAL, if nobody says otherwise."""
 FORK_SECONDS, STARVING_SECONDS = 0.05, 3.0
-STAT_SECONDS = 0.005
-"""How often who waits for the thread looks at it. Not oftener: he takes the interpreter's lock from it for that."""
+STAT_SECONDS, DONE_STEP_SECONDS = 0.005, 0.0002
+"""How often who waits for the thread looks at it. Not oftener: he takes the interpreter's lock from it for that, which
+it needs until it has done its work."""
 GRACE_SECONDS = 0.02
 """Of these, a request that is under way may take so many to end well before its connection is cut."""
 CUT_SECONDS = 0.1
@@ -52,8 +54,6 @@ hooked = 0
 """Whether we are called around a fork, 1, and before logging is, 2."""
 late_hooks = []
 """What modules that the thread has imported want to have called around forks."""
-forking = set()
-"""The threads of the program that are in a call of os.fork or os.forkpty of ours: see `after_fork_in_parent`."""
 first_due = None
 """When this session is to flush for the first time."""
 _starting = allocate_lock()
@@ -70,7 +70,8 @@ def of_life():
     if thread is None:
         start_if(FIRST_SECONDS)
     elif thread.is_wanted:
-        go_on()
+        if not is_forking():  # a collection of garbage may come in the middle of it
+            go_on()
     elif thread.is_resting:
         wake(thread)
 
@@ -88,7 +89,8 @@ def start_if(seconds):
         return
     if sys.is_finalizing() or getattr(recorder.settings, "flush_interval_seconds", 1.0) <= 0:
         return
-    if monotonic() - session.started_monotonic >= seconds and _starting.acquire(False):
+    is_time = monotonic() - session.started_monotonic >= seconds and not is_forking()
+    if is_time and _starting.acquire(False):
         try:
             if thread is None:
                 start()
@@ -233,36 +235,42 @@ def stop(seconds, grace_seconds, starving_seconds=0.0):
 
 
 def wait(state, seconds, starving_seconds=0.0):
-    """Wait until the thread has gone; True when it has. While it only lacks a processor the seconds do not pass, for
-    `starving_seconds` at most: what it does by itself takes a few milliseconds.
+    """Wait until the thread has gone; True when it has. With `starving_seconds`, which then are the most, the seconds
+    pass only while the thread sleeps although it could have the interpreter's lock: what it does by itself takes a few
+    milliseconds, and either of us may be without a processor for longer.
     """
-    now = monotonic()
-    until, end = now + seconds, now + max(seconds, starving_seconds)
+    end = monotonic() + max(seconds, starving_seconds)
+    was_asleep = bool(starving_seconds) and is_asleep(state)
     while not has_gone(state):
-        if starving_seconds and is_ready(state):
-            until = min(monotonic() + seconds, end)
-        left = until - monotonic()
+        left = min(seconds, end - monotonic())
         if left <= 0:
             return False
+        begin = monotonic()
         if state.is_done:
-            _never.acquire(True, 0.0002)  # time.sleep may be a greenlet's
+            _never.acquire(True, DONE_STEP_SECONDS)  # time.sleep may be a greenlet's
         elif state.over.acquire(True, min(left, STAT_SECONDS)):
             state.over.release()
+        if starving_seconds:
+            waited, was_before, was_asleep = monotonic() - begin, was_asleep, is_asleep(state)
+            if was_before and was_asleep:  # once may be that it wanted the lock that we have just taken
+                seconds -= waited
     return True
 
 
-def is_ready(state):
-    """True while the thread runs, or would if it had a processor (proc(5)): then it is about to end."""
+def is_asleep(state):
+    """True while the thread waits for something that only somebody else can end: the network, a lock. A thread that
+    runs, that waits for a processor or a disk, or that the system is taking down, is about to end (proc(5)).
+    """
     if not state.tid:
-        return True  # it has not begun to run
+        return False  # it has not begun to run
     try:
         descriptor = os.open("/proc/self/task/%d/stat" % state.tid, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return b") R " in os.read(descriptor, 1024)
+            return os.read(descriptor, 1024).rpartition(b") ")[2][:1] in b"STt"
         finally:
             os.close(descriptor)
     except OSError:  # it has just gone; no Linux, or no descriptor
-        return False
+        return True
 
 
 def has_gone(state):
@@ -307,11 +315,25 @@ def late_to(module, function, *args):
         guard.call("event loop", found, *args)
 
 
+def is_forking():
+    """True while a call of os.fork or os.forkpty is under way: Python counts the threads in it, behind its hooks."""
+    starting = cold.__globals__.get("starting")  # if it is loaded
+    return starting is not None and starting.is_forking()
+
+
 def before_fork():
-    """Runs in the thread that forks, before it does."""
-    state = thread
-    if state is not None and state.session is recorder.session and not state.is_stopping:
-        guard.call("background", stop, FORK_SECONDS, GRACE_SECONDS, STARVING_SECONDS)
+    """Runs in the thread that forks, before it does. One that another fork has not waited for may have ended since, and
+    have started its successor.
+    """
+    state = None
+    while thread is not state:
+        state = thread
+        if state is not None and state.session is recorder.session:
+            state.is_wanted = False
+            if state.is_stopping:
+                guard.call("background", wait, state, STAT_SECONDS, STARVING_SECONDS)
+            else:
+                guard.call("background", stop, FORK_SECONDS, GRACE_SECONDS, STARVING_SECONDS)
 
 
 def after_fork_in_parent():
@@ -319,12 +341,12 @@ def after_fork_in_parent():
 
     In os.fork and os.forkpty not yet: Python 3.13 counts the threads, and warns, after this (posixmodule.c:
     os_fork_impl; 3.12 does before it, 3.14 counts at the fork). starting.py calls `go_on` when they return; where they
-    fail the next sign of life does.
+    fail a later sign of life does.
     """
     state = thread
     if state is not None and state.is_stopping and state.session is recorder.session:
         state.is_wanted = True
-        if get_ident() not in forking:
+        if not is_forking():
             go_on()
 
 
@@ -352,7 +374,6 @@ def reset():
     """In a forked child: the thread is the parent's. The child's own is started when there is a sign of life."""
     global thread, first_due, _starting
     first_due = None
-    forking.clear()
     inherited, thread = thread, None
     _starting = allocate_lock()
     if inherited is not None and inherited.interrupt is not None:  # it could not be stopped in time

@@ -29,6 +29,8 @@ def become_child(settings, lineage, frame):
         loaded["children"].known.clear()
         loaded["children"].early.clear()
         loaded["children"].expected.clear()
+    if "starting" in loaded:
+        loaded["starting"].forking.clear()
     for name in ("limits", "sampling", "selfreport", "background", "hooked"):  # those that the parent has needed
         if name in loaded:
             loaded[name].reset()

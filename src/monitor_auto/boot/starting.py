@@ -16,6 +16,10 @@ FORKING = {
     ("multiprocessing.popen_fork", "_launch"): "multiprocessing.fork",
 }
 """Who calls os.fork for others (module, function), and what the program has called."""
+forking = {}
+"""The threads that are in a call of os.fork or os.forkpty, and since when."""
+FORKING_SECONDS = 10.0
+"""How long that may last at the most, on whatever machine."""
 
 
 class Failed(patches.StandIn):
@@ -92,17 +96,15 @@ def install_forkserver(forkserver):
 def on_fork(real):
     """Return what calls os.fork or os.forkpty in C, and then tells us the result."""
     hand_down()
-    began = monotonic()
+    began = forking[get_ident()] = monotonic()
     name = real.__name__
-    background = cold.__globals__.get("background")  # if it is loaded
-    if background is not None:
-        background.forking.add(get_ident())
 
     def after_fork(result):
         pid = result if name == "fork" else result[0]
+        forking.pop(get_ident(), None)
         if pid:
+            background = cold.__globals__.get("background")  # if it is loaded
             if background is not None:
-                background.forking.discard(get_ident())
                 background.go_on()
             guard.call("fork", on_forked, pid, name, began, sys._getframe(1))
         return result
@@ -120,6 +122,12 @@ def on_forked(pid, name, began, frame):
     elif caller == ("multiprocessing.popen_fork", "_launch"):
         worker = name_of(frame.f_locals.get("process_obj"))
     children.started(pid, began, words, method, worker=worker)
+
+
+def is_forking():
+    """True while a thread is in a call of os.fork or os.forkpty. One that has failed has not told us."""
+    now = monotonic()
+    return any(now - began < FORKING_SECONDS for began in list(forking.values()))
 
 
 def name_of(process):
