@@ -71,10 +71,10 @@ ROWS = (
         loop_lag,
     ),
     # Of the budget's 5 % for a program that is flushed in the background, here for one that keeps a loop busy.
-    Row("loop-work", "asyncio program, processor time, on / bare", (Limit(1.05, RATIO),), loop_work),
+    Row("loop-work", "asyncio program, processor time, flushed / not", (Limit(1.05, RATIO),), loop_work),
     Row(
         "burst",
-        "100,000 events flushed beside work, work on / bare",
+        "100,000 events flushed beside work: time, its slowdown",
         (Limit(10, "{:.1f} s"), Limit(1.05, RATIO)),
         burst,
     ),

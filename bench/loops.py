@@ -33,18 +33,21 @@ def loop_lag(lab: Lab) -> Measured:
 
 
 def loop_work(lab: Lab) -> Measured:
-    """How much more processor time a program takes that keeps its loop busy."""
+    """How much more processor time a program takes that keeps its loop busy, beside one that only spools."""
     with running_collector("answer") as collector:
-        bare, on = lab.bare, lab.on(MONITOR_ENDPOINT=collector.url, **BUSY)
+        spools = lab.on(MONITOR_FLUSH_INTERVAL="0", MONITOR_RATE_LIMIT="0")
+        on = lab.on(MONITOR_ENDPOINT=collector.url, **BUSY)
         words = (str(PROGRAMS / "loop.py"), "work", str(lab.times(100_000, 50_000)))
         pairs = alternate(
-            lambda: float(json.loads(bare.run(*words).stdout)),
+            lambda: float(json.loads(spools.run(*words).stdout)),
             lambda: float(json.loads(on.run(*words).stdout)),
             lab.times(7, 3),
         )
         expect(collector.counts(), len(pairs), "bench.step")
     before, after = medians(pairs)
-    return Measured((median(after / before for before, after in pairs),), f"{before:.2f} s bare, {after:.2f} s on")
+    return Measured(
+        (median(after / before for before, after in pairs),), f"{before:.2f} s without flushes, {after:.2f} s with them"
+    )
 
 
 def expect(counts: dict[str, Any], runs: int, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.children import Children, Run
-from support.collector import STALL, Collector, running_collector
+from support.collector import STALL, Answer, Collector, running_collector
 from support.loops import DRIVER
 from support.network import make_certificate, running_proxy
 from support.sandbox import Sandboxes, other_pythons
@@ -319,6 +319,73 @@ def test_name_that_nobody_knows_holds_up_no_end(children: Children, collector: C
     """asyncio.run waits for its executor: with a look-up in there the program would hang at its end."""
     source = SENDS.replace("(url)", '("http://nowhere.invalid:9090/v1/events")')
     assert twin(children, collector, source, ("failed",))["loop"] == 0
+
+
+ANSWERS = {
+    "in pieces": Answer(body=b"{}", pace=2000),
+    "chunked": Answer(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+    "without a length": Answer(raw=b"HTTP/1.0 200 OK\r\n\r\n{}"),
+    "after an interim one": Answer(raw=b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=list(ANSWERS))
+def test_loop_hears_every_answer_to_its_end(children: Children, collector: Collector, answer: Answer) -> None:
+    """What has to be read of an answer differs; half of one must not count, and none may make the loop wait."""
+    collector.answer = answer
+    assert twin(children, collector, SENDS, ("loop",))["loop"] >= 5
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", b"HTTP/1.1 200", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"],
+    ids=["cut in the body", "cut in the head", "no HTTP"],
+)
+def test_loop_believes_no_half_answer(children: Children, collector: Collector, raw: bytes) -> None:
+    """Events are deleted when they were answered for."""
+    collector.answer = Answer(raw=raw)
+    assert twin(children, collector, SENDS, ("failed",))["loop"] == 0
+
+
+CLOSED = f"""{HEAD}
+    driver.start(url)
+    async def main():
+        driver.notice()
+        for number in range(3):
+            await driver.until("loop", 3)
+            for fd in range(3, 200) if number else ():
+                try:
+                    if os.path.basename(os.readlink(f"/proc/self/fd/{{fd}}")).startswith("socket:["):
+                        if socket.socket(fileno=os.dup(fd)).getpeername()[1] == int(rest[0]):
+                            os.close(fd)
+                            taken.append(os.open(os.devnull, os.O_RDWR))
+                except OSError:
+                    continue
+        print("done")
+    import socket
+    taken = []
+    warnings.simplefilter("ignore", ResourceWarning)
+    asyncio.run(main())
+    driver.finish()
+    for fd in taken:
+        os.fstat(fd)
+"""
+
+
+def test_connection_of_the_loop_that_is_not_ours_any_more(children: Children, collector: Collector) -> None:
+    """A daemon closes all descriptors and opens others: nothing of ours is sent to those, nor are they closed."""
+    counts = twin(children, collector, CLOSED, (str(collector.port),))
+    assert counts["loop"] >= 9
+    assert not collector.violations
+
+
+def test_loop_imports_nothing_for_plain_http(children: Children, collector: Collector) -> None:
+    """httpx would be 25 MB and 100 ms of processor time in each asyncio program."""
+    source = SENDS.replace(
+        "print(len", 'print([name for name in ("httpx", "h11", "anyio") if name in sys.modules], len'
+    )
+    assert twin(children, collector, source, ("loop",))["loop"] >= 5
+    assert len({request.connection for request in collector.requests}) == 1
 
 
 def test_uvloop_sends_as_well(children: Children, collector: Collector, sandboxes: Sandboxes) -> None:

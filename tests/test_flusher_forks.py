@@ -241,6 +241,72 @@ def test_fork_while_a_name_is_looked_up_waits_no_longer_than_told(
     assert sorted(numbers(collector)) == [0, 1, 2, 3]
 
 
+ENDING = (
+    HANGING.partition("for number in range(1, 4):")[0]
+    + """
+import warnings
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    forked()  # does not wait for the look-up
+os.write(writing, b"....")
+forked()  # the thread is about to end, and to start its successor
+for number in range(1, 4):
+    Monitor.event("work.done", {"number": number})
+    forked()
+until("stop")
+"""
+)
+
+
+@pytest.mark.parametrize("version", WARNING)
+def test_fork_waits_for_a_thread_that_another_fork_has_left_behind(
+    children: Children, collector: Collector, sandbox_for: Callable[..., Sandbox], version: str
+) -> None:
+    """One fork may be warned about while a resolver hangs; the next ones have no excuse."""
+    url = collector.url.replace("127.0.0.1", "collector.test")
+    python = python_of(version, sandbox_for)
+    child = children.start(ENDING, endpoint=url, env=OFTEN, python=python, flags=ALWAYS)
+    collector.wait_for(5, 60)
+    go_on(children)
+    run = child.finish(timeout=60)
+    assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
+    assert sorted(numbers(collector)) == [0, 1, 2, 3]
+
+
+COLLECTING = (
+    UNTIL
+    + """
+import gc
+from monitor_auto import Monitor
+os.register_at_fork(before=gc.collect, after_in_parent=gc.collect)
+time.sleep(1.1)
+for number in range(20):
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert not os.waitpid(child, 0)[1]
+    time.sleep(number % 4 / 100)
+    if number > 4:
+        Monitor.event("work.done", {"number": number})
+until("stop")
+"""
+)
+
+
+@pytest.mark.parametrize("version", WARNING)
+def test_sign_of_life_in_the_middle_of_a_fork_starts_no_thread(
+    children: Children, collector: Collector, sandbox_for: Callable[..., Sandbox], version: str
+) -> None:
+    """A collection of garbage comes at any moment, also behind the hook that has seen the thread off."""
+    python = python_of(version, sandbox_for)
+    child = children.start(COLLECTING, endpoint=collector.url, env=OFTEN, python=python, flags=ALWAYS)
+    collector.wait_for(15, 60)
+    go_on(children)
+    run = child.finish(timeout=60)
+    assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
+    assert sorted(numbers(collector)) == list(range(5, 20))
+
+
 WAITING = (
     UNTIL
     + DELAYS

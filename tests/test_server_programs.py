@@ -3,7 +3,9 @@
 Each is run bare and monitored through the same life: load, a reload, a worker that is killed, a stop.
 """
 
+import json
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +27,7 @@ from support.workers import (
     ASGI,
     REQUIREMENTS,
     WSGI,
+    Serving,
     descriptors_of,
     masked,
     processes_of,
@@ -274,7 +277,7 @@ def test_anyio(children: Children, environment: Sandbox, collector: Collector, b
 # uWSGI: forks in C, so that no fork hook of Python's runs in its workers, and replaces itself in C when it reloads
 
 UWSGI = ["--master", "--processes", str(WORKERS), "--wsgi-file", "application.py", "--die-on-term"]
-UWSGI += ["--http-socket", "127.0.0.1:{port}", "--disable-logging"]
+UWSGI += ["--http-socket", "127.0.0.1:{port}", "--disable-logging", "--stats", "stats.sock"]
 
 
 def uwsgi_of_debian(environment: Sandbox) -> list[str]:
@@ -288,14 +291,30 @@ def uwsgi_of_debian(environment: Sandbox) -> list[str]:
     return [command, "--plugin", "python3", "--virtualenv", str(environment.folder)]
 
 
+def wait_until_idle(server: Serving, path: Path) -> None:
+    """Wait until uWSGI says that no worker is at a request: one that is, also behind the last byte of its answer, ends
+    without calling what Python has registered for its end, with or without us (python_plugin.c: uwsgi_python_atexit).
+    """
+
+    def states() -> set[str]:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(path))
+            with asking.makefile("rb") as answer:
+                return {worker["status"] for worker in json.load(answer)["workers"]}
+
+    wait_until(lambda: states() == {"idle"}, "workers that are idle", server.text)
+
+
 def live_uwsgi(children: Children, environment: Sandbox, words: list[str], can_reload: bool, **how: Any) -> Life:
     """Load, reload, load, kill a worker, load, stop."""
     server = serve(children, environment, [*words, *UWSGI], {"application.py": WSGI}, **how)
+    stats = children.folder / "cwd" / "stats.sock"
     gone: set[int] = set()
     workers = server.wait_for_workers(WORKERS)
     server.load()
     if can_reload:
         gone = workers
+        wait_until_idle(server, stats)
         server.send(signal.SIGHUP)
         workers = server.wait_for_workers(WORKERS, gone)
         server.load()
@@ -303,6 +322,7 @@ def live_uwsgi(children: Children, environment: Sandbox, words: list[str], can_r
     server.send(signal.SIGKILL, victim)
     server.wait_for_workers(WORKERS, gone | {victim})
     server.load()
+    wait_until_idle(server, stats)
     status = server.finish()
     booted = {int(pid) for pid in server.wait_for_text(r"[sS]pawned uWSGI worker .*pid: (\d+)")}
     assert server.seen == booted

@@ -1,7 +1,7 @@
 """A program that records a burst and then has work of its own: `burst.py EVENTS STEPS`.
 
-Prints, as JSON, `began`: when the work began, on the clock of `time.monotonic()`, and `work`: how many seconds of the
-wall clock so many steps of it took.
+Prints, as JSON, `began`: when the work began, on the clock of `time.monotonic()`; `work`: how many seconds of the wall
+clock so many steps of it took, and `processor`: how many of processor time the whole process took meanwhile.
 """
 
 import json
@@ -30,6 +30,6 @@ events, steps = int(sys.argv[1]), int(sys.argv[2])
 time.sleep(SECONDS_WITHOUT_THREAD)
 for number in range(events):
     event("bench.burst", {"number": number, "kind": "burst", "step": "load", "ok": True})
-began = time.monotonic()
+began, used = time.monotonic(), time.process_time()
 work(steps)
-print(json.dumps({"began": began, "work": time.monotonic() - began}))
+print(json.dumps({"began": began, "work": time.monotonic() - began, "processor": time.process_time() - used}))

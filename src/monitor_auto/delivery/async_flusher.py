@@ -7,7 +7,7 @@ there when the loop is blocked, closed or gone.
 Guarantees:
 - The task is in nobody's way: `asyncio.all_tasks()` does not know it, so no program cancels it, waits for it or counts
   it; it uses no task factory, number, timer, executor, context variable or asynchronous generator hook of the program.
-- httpx is imported, the client built, and everything that is imported late called once, on the waiting thread.
+- What has to be imported is imported on the waiting thread, and the client built there.
 - A task that its loop has left behind is taken apart without the loop: nothing is "destroyed but pending" nor "never
   awaited".
 - Whoever waits is told at once when the request is over, the loop has not moved for BLOCKED_SECONDS, the loop is
@@ -16,20 +16,21 @@ Guarantees:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
 
 from monitor_auto.boot import guard, loops, notes
 from monitor_auto.boot.formats import monotonic
 
-from . import cuttable, hush, native, resources, slices
+from . import hush, kept, resources, slices
 from .batches import renewed
 from .exchange import Answer, NoAnswer
 from .lines import OutOfTime
 from .tickets import LoopGone, Ticket, left_behind, sweep
 
+TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Transport(Protocol):
         """What sends a body: native.Transport, or anything like it."""
@@ -57,7 +58,7 @@ class LoopTransport:
 
     def __init__(self, state: Any, settings: Any, timeout_seconds: float, fallback: Transport) -> None:
         self.state, self.settings, self.timeout_seconds, self.fallback = state, settings, timeout_seconds, fallback
-        self.client: AsyncClient | None = None
+        self.client: Client | None = None
         self.not_before = float("-inf")
         self.is_interrupted = False
         self.lag_seconds = 0.0
@@ -109,14 +110,27 @@ class LoopTransport:
             ticket.on_sign()  # so long at least
         return round(max(lag, ticket.lag_seconds) * 1000, 3)
 
-    def make_client(self) -> AsyncClient:
+    def make_client(self) -> Client:
+        """Return a client: over bare sockets where that is all it takes, else httpx's."""
+        hosts = kept.plain_hosts(self.settings)
+        if hosts:
+            from . import async_kept
+
+            return async_kept.PlainClient(self.settings, hosts)
+        return self.make_httpx_client()
+
+    def make_httpx_client(self) -> Client:
         """Return a client. A fork, or the end, does not wait until all that it needs is imported."""
+        from . import cuttable
+
         cutter = cuttable.Cutter(self.state)
         cutter.while_importing()
         try:
             slices.load_httpx(self.state)
             slices.load(self.state, slices.BEFORE_ASYNC)
-            return AsyncClient(self.settings, self.timeout_seconds)
+            from . import async_native
+
+            return async_native.HttpxClient(self.settings, self.timeout_seconds)
         finally:
             cutter.imported()
 
@@ -135,43 +149,35 @@ class LoopTransport:
         self.fallback.close()
 
 
-class AsyncClient:
-    """An httpx client whose requests can be made by one loop after the other, while none was given up."""
+class Client:
+    """What sends by one loop after the other, while no request was given up. A subclass says what a request is, how it
+    is sent, what may go wrong with it, and which sockets it has.
+    """
 
-    def __init__(self, settings: Any, timeout_seconds: float) -> None:
-        """Raises ImportError, ValueError and OSError as native.Transport does; LoopGone for a version of httpx that
-        lets nobody else make its connections.
-        """
+    errors: tuple[type[Exception], ...] = ()
+    sockets: Any
+
+    def __init__(self) -> None:
         import asyncio
 
-        import httpx
-
-        from . import rehearsal, streams
-
-        hush.loggers()
         hush.asyncio_logger()
         name_loaders()
         self.asyncio = asyncio
         self.ticket: Ticket | None = None
         self.is_interrupted = self.is_blocked = self.is_spoiled = False
         self.lag_seconds = 0.0
-        self.backend = streams.Backend(self.on_thread)
-        self.url, self.is_gzip_worthwhile, options = native.client_options(settings)
-        self.client = httpx.AsyncClient(timeout=timeout_seconds, **options)
-        self.client._monitor_auto_own = True  # type: ignore[attr-defined]
-        self.errors = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
-        self.lost_connection = httpx.RemoteProtocolError
-        connect_by(self.client, rehearsal.Backend())
-        request = self.request(b"{}")
-        ticket = Ticket(asyncio, None, lambda: self.send(request, b"{}"))
-        rehearsal.rehearse(asyncio, ticket.run())
-        if ticket.error is not None and not isinstance(ticket.error, Exception):  # told to stop
-            raise ticket.error
-        connect_by(self.client, self.backend)
+
+    def request(self, body: bytes) -> Any:
+        """Return the request that brings a body. Called on the waiting thread."""
+        raise NotImplementedError
+
+    async def send(self, request: Any, body: bytes) -> Answer:
+        """Send a request and return its Answer. Raises one of `errors`."""
+        raise NotImplementedError
 
     def post(self, loop: Any, body: bytes, deadline: float) -> Answer:
         """Send one body by a loop and return the Answer. Raises NoAnswer, and LoopGone where the loop did not."""
-        self.backend.loop, self.is_blocked = loop, False
+        self.sockets.loop, self.is_blocked = loop, False
         request = self.request(body)
         self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request, body))
         try:
@@ -179,29 +185,14 @@ class AsyncClient:
             self.wait(ticket, deadline)
         except NoAnswer:
             self.is_spoiled = True
-            ticket.give_up(self.backend.close)
+            ticket.give_up(self.sockets.close)
             sweep()
             raise
         finally:
             self.lag_seconds = ticket.lag_seconds
             self.ticket = None
-        self.backend.loop = None  # or we would keep it alive
+        self.sockets.loop = None  # or we would keep it alive
         return self.outcome(ticket)
-
-    def request(self, body: bytes) -> Any:
-        """Return the request that brings a body."""
-        body, headers = native.packed(body) if self.is_gzip_worthwhile else (body, {})
-        return self.client.build_request("POST", self.url, content=body, headers=headers)
-
-    async def send(self, request: Any, body: bytes) -> Answer:
-        """Send a request; once more when a kept connection turns out to have been closed."""
-        try:
-            response = await self.client.send(request)
-        except self.lost_connection:
-            response = await self.client.send(await self.on_thread(lambda: self.request(renewed(body))))
-        told = response.headers
-        content_type, retry_after = told.get("content-type", ""), told.get("retry-after", "")
-        return Answer(response.status_code, content_type, response.content, retry_after)
 
     async def on_thread(self, function: Callable[[], Any]) -> Any:
         """Return what the waiting thread makes of a function that would hold up the loop."""
@@ -237,9 +228,11 @@ class AsyncClient:
         if error is None and ticket.answer is not None:
             return ticket.answer
         self.is_spoiled = True
-        self.backend.close()
+        self.sockets.close()
         if isinstance(error, self.errors):  # names, certificates, proxies, sockets
-            raise NoAnswer(native.reason(error)) from error
+            from .native import reason
+
+            raise NoAnswer(reason(error)) from error
         raise LoopGone(f"the task ended with {type(error).__name__}") from error
 
     def interrupt(self) -> None:
@@ -252,7 +245,7 @@ class AsyncClient:
     def close(self) -> None:
         """Close the connections, unless a task is using them: then it does. The client itself holds nothing else."""
         if self.ticket is None and not self.is_spoiled:
-            self.backend.close()
+            self.sockets.close()
 
 
 def name_loaders() -> None:
@@ -260,7 +253,6 @@ def name_loaders() -> None:
     without: in debug mode asyncio takes down the stack of whoever calls it, and Python 3.15 warns where there is none
     (linecache.py).
     """
-    import sys
     from importlib.machinery import ModuleSpec, SourceFileLoader
 
     frame: Any = sys._getframe()
@@ -272,16 +264,6 @@ def name_loaders() -> None:
         if facts.get("__spec__") is None and str(facts.get("__name__")).startswith("monitor_auto.boot"):
             loader = SourceFileLoader(facts["__name__"], facts["__file__"])
             facts["__loader__"], facts["__spec__"] = loader, ModuleSpec(loader.name, loader, origin=loader.path)
-
-
-def connect_by(client: Any, backend: Any) -> None:
-    """Let a client make its connections by a backend of ours. Raises LoopGone for an httpx that cannot be told to."""
-    for transport in [client._transport, *client._mounts.values()]:
-        pool: Any = getattr(transport, "_pool", None)
-        if hasattr(pool, "_network_backend"):
-            pool._network_backend = backend
-        elif transport is not None:
-            raise LoopGone("this version of httpx keeps its connections elsewhere")
 
 
 def give_way(loop: Any) -> None:

@@ -8,14 +8,13 @@ Guarantees:
 """
 
 import os
-import sys
 
-from monitor_auto.boot import background, check_same, cold, flushing, guard, notes, recorder, repairs, shadowing, spool
+from monitor_auto.boot import background, check_same, cold, flushing, guard, notes, recorder, repairs, spool
 from monitor_auto.boot.formats import monotonic, wall_clock
 
 from . import breaker, hush, policy, resources
 from .call import Call
-from .exchange import NoAnswer
+from .connection import REQUEST_SECONDS, Connection
 from .lines import OutOfTime
 from .policy import Policy
 from .segments import Segment, Unreadable, sessions, tree_of
@@ -25,15 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .courier import Courier
-    from .exchange import Answer
     from .segments import Line
 
-REQUEST_SECONDS = 30.0
 MAX_SEEN = 1000
 LEFT_SECONDS = 60.0
 """A parent may look for children that have died every few seconds only, on a busy machine, and has to send then."""
-LIBRARIES = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
 
 
 def run(state: "Any") -> None:
@@ -306,119 +301,9 @@ class Delivery(Call):
 
     def watched(self, lines: "Iterator[Line]") -> "Iterator[Line]":
         """Yield the lines, until the thread is told to stop."""
-        state = self.flusher.state
         for line in lines:
-            if state.is_stopping:
-                raise OutOfTime
+            self.check_time()
             yield line
-
-
-class Connection:
-    """Sends bodies on one connection: over a bare socket where that is all it takes, else through httpx where nothing
-    hides what it needs; else as the last call.
-    """
-
-    def __init__(self, state: "Any", settings: "Any") -> None:
-        self.state, self.settings = state, settings
-        self.transport: Any = None
-        self.is_by_loop = False
-        self.answer_seconds = 0.0
-
-    def post(self, body: bytes) -> "Answer":
-        """Send one body and return the Answer. Raises NoAnswer."""
-        if self.state.is_stopping:
-            raise OutOfTime
-        begin = monotonic()
-        transport = self.transport or self.connect()
-        if not self.is_by_loop and cold("loops").current() is not None:
-            transport = self.go_by_loop(transport)
-        try:
-            answer: Answer = transport.post(body, begin + REQUEST_SECONDS)
-        except NoAnswer:
-            if self.state.is_stopping and monotonic() - begin < REQUEST_SECONDS / 10:
-                raise OutOfTime from None  # it is us who have cut it off: nobody's failure
-            raise
-        self.answer_seconds = monotonic() - begin
-        return answer
-
-    def connect(self) -> "Any":
-        """Return what sends. Raises NoAnswer where the environment does not let it."""
-        from . import kept
-
-        hosts = kept.plain_hosts(self.settings)
-        if hosts:
-            self.transport = kept.Kept(self.state, self.settings, hosts)
-        elif is_way_clear():
-            from . import cuttable
-
-            self.transport = cuttable.open_transport(self.state, self.settings, REQUEST_SECONDS)
-        else:
-            self.transport = Plain(self.state, self.settings)
-        return self.transport
-
-    def go_by_loop(self, transport: "Any") -> "Any":
-        """Let the program's event loop send from now on, if httpx can be had; it falls back to the transport."""
-        self.is_by_loop = True
-        if is_way_clear():
-            from . import async_flusher
-
-            hush.on_thread()
-            self.transport = async_flusher.LoopTransport(self.state, self.settings, REQUEST_SECONDS, transport)
-        return self.transport
-
-    def close(self) -> None:
-        """Close the connection; the next request opens another."""
-        self.is_by_loop = False
-        transport, self.transport = self.transport, None
-        self.state.interrupt = None
-        if transport is not None:
-            guard.call("connection", transport.close)
-
-
-class Plain:
-    """What the last call sends with: a helper, one for each request."""
-
-    def __init__(self, state: "Any", settings: "Any") -> None:
-        self.state, self.settings = state, settings
-        self.courier: Courier | None = None
-        state.interrupt = self.cut
-
-    def post(self, body: bytes, deadline: float) -> "Answer":
-        """Send one body and return the Answer. Raises NoAnswer."""
-        from .courier import Courier
-
-        courier = self.courier = Courier(self.settings, deadline)
-        try:
-            if self.state.is_stopping:  # after this line `cut` finds the helper
-                raise NoAnswer("interrupted")
-            return courier.post(body)
-        finally:
-            self.courier = None
-            courier.close()
-
-    def cut(self) -> None:
-        """Wake the thread from whatever it waits for. Called in another thread."""
-        courier = self.courier
-        if courier is not None:
-            try:
-                courier.socket.shutdown(2)
-            except OSError:  # closed meanwhile
-                return
-
-    def close(self) -> None:
-        """Nothing is kept open."""
-
-
-def is_way_clear() -> bool:
-    """Return whether httpx can be imported here: no file of the program in the place of a module that it needs, real
-    sockets and threads, not greenlets, and `threading` is there: it takes the thread that imports it first for the main
-    one, and would wait for ours at the end (threading.py: _MainThread, up to 3.12).
-    """
-    modules = sys.modules
-    sockets, threads = modules.get("socket"), modules["_thread"]
-    is_real = "threading" in modules and threads.start_new_thread is spool.start_new_thread
-    is_real = is_real and (sockets is None or getattr(sockets.socket, "__module__", "") == "socket")
-    return is_real and not shadowing.shadowed(LIBRARIES)
 
 
 def has_lines(segment: "Any") -> bool:

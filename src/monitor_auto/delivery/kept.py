@@ -44,7 +44,7 @@ class Kept:
             raise NoAnswer("this Python has no sockets")
         self.connection: Any = None
         self.inode = 0
-        self.is_near = all(host == "::1" or host.startswith("127.") for host in hosts)
+        self.is_near = is_near(hosts)
         state.interrupt = self.cut
 
     def post(self, body: bytes, deadline: float) -> Answer:
@@ -105,7 +105,7 @@ class Kept:
 
         try:
             self.check()
-            self.send(self.request(body), deadline)
+            self.send(request(self.settings, body, self.is_near), deadline)
             answer = exchange.read_answer(receive)
         except BaseException:
             self.close()
@@ -123,15 +123,6 @@ class Kept:
         if not is_ours:
             self.connection.detach()
             raise Gone
-
-    def request(self, body: bytes) -> bytes:
-        """Return the bytes of a request, compressed on its way to another machine."""
-        settings, last = self.settings, b""
-        zlib: Any = None if self.is_near or len(body) < MIN_GZIP_BYTES else stdlib.load("zlib")
-        if zlib is not None:
-            packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-            body, last = packer.compress(body) + packer.flush(), b"Content-Encoding: gzip\r\n"
-        return exchange.request(settings.host, settings.port, settings.path, settings.token, body, "http", last)
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send it all; where the other side hangs up before it has read everything, its answer counts."""
@@ -171,8 +162,22 @@ class Kept:
             connection.close()
 
 
+def request(settings: "Any", body: bytes, is_near: bool) -> bytes:
+    """Return the bytes of a request that keeps its connection, compressed on its way to another machine."""
+    last = b""
+    zlib: Any = None if is_near or len(body) < MIN_GZIP_BYTES else stdlib.load("zlib")
+    if zlib is not None:
+        packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+        body, last = packer.compress(body) + packer.flush(), b"Content-Encoding: gzip\r\n"
+    return exchange.request(settings.host, settings.port, settings.path, settings.token, body, "http", last)
+
+
+def is_near(hosts: tuple[str, ...]) -> bool:
+    """Return whether all of these addresses are this machine's own."""
+    return all(host == "::1" or host.startswith("127.") for host in hosts)
+
+
 def plain_hosts(settings: "Any") -> tuple[str, ...]:
     """Return the addresses to which a bare socket can send: without TLS, a name to look up, or a proxy."""
     hosts = exchange.addresses(settings.host) if settings.scheme == "http" else ()
-    is_near = any(host == "::1" or host.startswith("127.") for host in hosts)
-    return hosts if is_near or not exchange.has_proxy("http") else ()
+    return hosts if is_near(hosts) or not exchange.has_proxy("http") else ()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock, get_ident
-from typing import TYPE_CHECKING, Any
 
 from monitor_auto.boot import guard
 from monitor_auto.boot.formats import monotonic
@@ -15,8 +14,10 @@ from monitor_auto.boot.formats import monotonic
 from . import hush
 from .exchange import Answer, NoAnswer
 
+TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from typing import Any
 
 TASK_NAME = "monitor_auto"
 
@@ -157,10 +158,10 @@ class Ticket:
 
     def take_apart(self) -> None:
         """Cancel a coroutine whose loop will never move again, without the loop."""
-        from . import rehearsal  # httpx is loaded
+        from . import loopless
 
         if self.coroutine is not None and not self.is_done:
-            rehearsal.Loop(self.asyncio).cancel(self.coroutine, self.task)
+            loopless.Loop(self.asyncio).cancel(self.coroutine, self.task)
         if not self.is_done:
             self.finish()
 
