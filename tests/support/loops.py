@@ -67,11 +67,12 @@ def wait(name="loop", more=1, seconds=60.0):
         time.sleep(0.005)
 
 async def until(name="loop", more=1, seconds=60.0):
-    """The same for a coroutine."""
+    """The same for a coroutine, which records something all the while."""
     import asyncio
     goal, end = counts[name] + more, time.monotonic() + seconds
     while recorder.session is not None and counts[name] < goal:
         assert time.monotonic() < end, (name, counts, whys[-3:])
+        notice()  # the loop that was noticed may have ended
         await asyncio.sleep(0.001)
 
 def finish():

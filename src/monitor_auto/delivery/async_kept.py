@@ -8,8 +8,6 @@ Guarantees: those of kept.py, but that the waiting thread keeps the time, and th
 
 from __future__ import annotations
 
-import os
-
 from . import exchange, kept
 from .async_flusher import Client
 from .batches import renewed
@@ -40,7 +38,6 @@ class PlainClient(Client):
         self.families = {True: socket.AF_INET6, False: socket.AF_INET}
         self.sockets = Sockets()
         self.connection: Any = None
-        self.inode = 0
         self.request(b"")
 
     def request(self, body: bytes) -> bytes:
@@ -56,7 +53,6 @@ class PlainClient(Client):
                 request = await self.on_thread(lambda: self.request(renewed(body)))
         places = [(self.families[":" in host], (host, self.settings.port)) for host in self.hosts]
         self.connection = await self.sockets.connect(places)
-        self.inode = os.fstat(self.connection.fileno()).st_ino
         try:
             return await self.talk(request)
         except Gone as error:
@@ -97,12 +93,7 @@ class PlainClient(Client):
     def check(self) -> None:
         """Raise Gone where the connection's number is not ours any more; then it is not ours to close either."""
         self.sockets.check()
-        try:
-            is_ours = os.fstat(self.connection.fileno()).st_ino == self.inode
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            self.connection.detach()
+        if not self.sockets.is_ours(self.connection):
             raise Gone
 
     def disconnect(self) -> None:

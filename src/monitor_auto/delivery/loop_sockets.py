@@ -3,7 +3,8 @@
 asyncio's own transports have a name looked up in the loop's pool of threads, for which `asyncio.run` waits at its end,
 and complain when their loop is closed. These have no thread and no timer.
 
-Guarantees: closing is one system call, needs no loop, and may come from any thread.
+Guarantees: closing needs no loop, and may come from any thread; a number that the program has closed, and perhaps
+opened again for something of its own, is not closed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Sockets:
     def __init__(self) -> None:
         self.loop: Any = None
         self.pid = os.getpid()
-        self.sockets: list[socket.socket] = []
+        self.sockets: dict[socket.socket, int] = {}
 
     async def connect(self, places: list[tuple[Any, Any]]) -> socket.socket:
         """Return a socket that is connected to one of these places (family, address). Raises OSError."""
@@ -40,7 +41,7 @@ class Sockets:
             except OSError as error:  # no descriptor left; a system without IPv6
                 failure = error
                 continue
-            self.sockets.append(connection)
+            self.sockets[connection] = os.fstat(connection.fileno()).st_ino
             try:
                 connection.setblocking(False)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -99,11 +100,20 @@ class Sockets:
             if connection.fileno() == number and not self.loop.is_closed():
                 remove(number)
 
+    def is_ours(self, connection: socket.socket) -> bool:
+        """Return whether a socket's number is still its own (a daemon closes all, and opens others)."""
+        try:
+            return os.fstat(connection.fileno()).st_ino == self.sockets.get(connection)
+        except OSError:
+            return False
+
     def forget(self, connection: socket.socket) -> None:
         """Close a socket."""
-        if connection in self.sockets:
-            self.sockets.remove(connection)
-        connection.close()
+        if self.is_ours(connection):
+            connection.close()
+        else:
+            connection.detach()
+        self.sockets.pop(connection, None)
 
     def close(self) -> None:
         """Close all sockets."""
