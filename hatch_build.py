@@ -1,10 +1,12 @@
-"""Build hook: lay the start line beside the package. Runs in `pip wheel` and `pip install -e`, never at run time.
+"""Build hook: lay the start line beside the package, and put the modules that have to be at hand when all goes wrong
+into one text (`boot/__init__.py: COLD`). Runs in `pip wheel` and `pip install -e`, never at run time.
 
 With MONITOR_AUTO_START_FILE=1 the wheel also carries monitor_auto.start (PEP 829). It is off because every entry of
 such a file makes Python 3.15 import pkgutil in every process of the environment, 8 to 10 ms each, also where the
 monitor is off; the .pth line costs 0.3 ms and works until Python 3.17.
 """
 
+import ast
 import os
 import tempfile
 from pathlib import Path
@@ -15,26 +17,41 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PTH = "monitor_auto.pth"
 START = "monitor_auto.start"
 START_ENTRY = "monitor_auto.boot:start\n"
+BOOT = "src/monitor_auto/boot"
+RESERVE = "monitor_auto/boot/reserve.txt"
 
 
 class StartFiles(BuildHookInterface[Any]):
     """Puts the start files into the root of the wheel, which pip unpacks into site-packages."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        self._written: list[str] = []
         start_files = {str(Path(self.root, PTH)): PTH}
         if os.environ.get("MONITOR_AUTO_START_FILE") == "1":
-            start_files[self._write_start_file()] = START
+            start_files[self._write(START_ENTRY)] = START
+        build_data.setdefault("force_include", {})[self._write(self._reserve())] = RESERVE
         # An editable wheel ignores force_include: without the second key an editable install is silently not monitored.
         for key in ("force_include", "force_include_editable"):
             build_data.setdefault(key, {}).update(start_files)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        if start_file := getattr(self, "_start_file", None):
-            os.unlink(start_file)
+        for path in self._written:
+            os.unlink(path)
 
-    def _write_start_file(self) -> str:
-        descriptor, self._start_file = tempfile.mkstemp(suffix=".start")
-        with open(descriptor, "w", encoding="utf-8") as start_file:
-            start_file.write(START_ENTRY)
-        os.chmod(self._start_file, 0o644)
-        return self._start_file
+    def _reserve(self) -> str:
+        """Return the texts of the modules in COLD, each behind a form feed and its name."""
+        folder = Path(self.root, BOOT)
+        for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "COLD":
+                names = [str(name) for name in ast.literal_eval(node.value)]
+                texts = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in names]
+                return "".join(f"\f{name}\n{text}" for name, text in zip(names, texts, strict=True))
+        raise LookupError("boot/__init__.py has no table COLD")
+
+    def _write(self, text: str) -> str:
+        descriptor, path = tempfile.mkstemp()
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o644)
+        self._written.append(path)
+        return path

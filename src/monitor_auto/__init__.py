@@ -57,30 +57,23 @@ def read_bytecode(name: str) -> "bytes | None":
     """Return the bytes of a `.pyc` (PEP 3147) of a module of `boot`, made by this Python, or None: then importlib shall
     look.
 
-    Where we were installed, by pip or a distribution, nobody edits the source: only elsewhere it is compared with the
-    source as importlib does (PEP 552). The comparison costs as much as the reading.
+    Where we were installed, by pip or a distribution, nobody edits the source. Elsewhere importlib compares the two
+    (PEP 552), which costs as much as the reading.
     """
+    data = read(_CACHE + name + _TAG, 65536)
+    return data if data and data[:4] == _MAGIC and _IS_INSTALLED else None
+
+
+def read(path: str, size: int) -> "bytes | None":
+    """Return the content of a file of ours that is at most so long, or None where it cannot be had."""
     try:
-        fd = system.open(_CACHE + name + _TAG, _READ)
+        fd = system.open(path, _READ)
         try:
-            data = system.read(fd, 65536)
+            return system.read(fd, size)
         finally:
             system.close(fd)
     except OSError:
         return None
-    if data[:4] != _MAGIC or not (_IS_INSTALLED or is_current(name, data)):
-        return None
-    return data
-
-
-def is_current(name: str, data: bytes) -> bool:
-    """True when bytecode was made of the source that lies there now."""
-    try:
-        source = system.stat(FOLDER + "/" + name + ".py")
-    except OSError:
-        return False
-    size, made = source.st_size & 0xFFFFFFFF, int(source.st_mtime) & 0xFFFFFFFF
-    return data[4:16] == b"\0\0\0\0" + made.to_bytes(4, "little") + size.to_bytes(4, "little")
 
 
 FOLDER = (__file__.rpartition("/")[0] or __file__.rpartition("\\")[0]) + "/boot"

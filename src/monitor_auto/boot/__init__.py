@@ -4,18 +4,18 @@ SystemExit.
 
 Modules of this package are hot (needed in every process, loaded at start) or cold (needed in some: an error, a fork, a
 call of the API). Both are loaded by `load` below: importlib takes 0.3 M instructions for a module, this 0.04 M, and
-there are a dozen. Cold ones are read at the start and decoded when they are needed, so that an error can still be
-recorded when the table of descriptors is full, the package has been replaced, or the interpreter is half gone. What is
-read later than that is read only while the package is the one that this process has started from.
+there are a dozen. Cold ones are read when they are needed, and only while the package is the one that this process has
+started from. The most important of them are in reserve all the time, as one text that the build has made of them: so
+that an error can still be recorded when the table of descriptors is full or the package has been replaced.
 """
 
 import atexit
 import marshal
 import sys
 
-from .. import FOLDER, is_current, read_bytecode, system
+from .. import FOLDER, read, read_bytecode, system
 
-__all__ = ["FOLDER", "is_current", "marshal", "read_bytecode", "start", "system"]
+__all__ = ["FOLDER", "marshal", "read_bytecode", "start", "system"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `load` makes them attributes of this package
@@ -47,14 +47,17 @@ COLDER = (
     "express", "flushing", "handover", "hooked", "inherited", "listening", "loops", "parsing", "relaying", "sampling",
     "selfreport", "shadowing", "splitting", "spreading", "teardown", "terminating", "undoing",
 )  # fmt: skip
-"""Cold ones that are not kept: needed at the start only, or when the program imports something itself."""
+"""Cold ones that are not in reserve: needed at the start only, or when the program imports something itself."""
 CONTENT = ("children", "exits", "express", "handover", "leaving", "stdlib")
 """Cold ones that most programs need, and that import nothing later: only `subprocess` brings what `children` wants."""
 
 _is_started = _is_starting = False
 _builtins = None
-_exec, builtin_import = exec, __import__
-_kept = {}
+_exec, _compile, builtin_import = exec, compile, __import__
+RESERVE_BYTES = 256 << 10
+_reserve = None
+"""The texts of the modules in COLD, each behind a form feed and its name. A fifth of a millisecond less than to read
+what they are compiled to, which is twice as long and in a file each."""
 _stamp = None
 _settings = _lineage = None
 _taken_over = ""
@@ -62,7 +65,7 @@ _taken_over = ""
 
 def start(overrides=None):
     """Start the monitor if an endpoint is known. Later calls do nothing. True when a session runs."""
-    global _is_started, _is_starting
+    global _is_started, _is_starting, _reserve
     if _is_started or _is_starting or not is_main_interpreter():
         return _is_started
     _is_starting = True  # an audit hook, a signal handler or a finder may come here again meanwhile
@@ -73,10 +76,9 @@ def start(overrides=None):
             if load("choosing").leaves_out(environ, inherited_role()):
                 return load("choosing").leave_out()
         for name in HOT:
-            load(name)
-        for name in COLD:  # before our own files: there may be no further descriptor
-            if name not in globals():
-                _kept[name] = read_bytecode(name)
+            data = None if name in globals() else read_bytecode(name)
+            make(name, marshal.loads(memoryview(data)[16:])) if data else load(name)
+        _reserve = read(FOLDER + "/reserve.txt", RESERVE_BYTES)  # before our own files: it may be the last descriptor
         _is_started = start_process(overrides)
     except Exception as error:  # half an installation, an endpoint that cannot be used, no memory: dormant
         try:
@@ -171,17 +173,30 @@ def load(name):
     """Return a module of this package, from its bytecode without importlib's search; by a plain import failing that."""
     module = globals().get(name)
     if module is None:
-        full_name = __name__ + "." + name
-        data = _kept.get(name)
-        if data is None:
-            if _is_started:
-                check_same()
-            data = read_bytecode(name)
-        module = decode(name, full_name, data) if data else None
+        code = code_of(name)
+        module = make(name, code) if code else None
         if module is None:
-            builtin_import(full_name)
-            module = sys.modules[full_name]
+            builtin_import(__name__ + "." + name)
+            module = sys.modules[__name__ + "." + name]
     return module
+
+
+def code_of(name):
+    """Return the code of a module of this package, or None where importlib shall look."""
+    data, reserve = None, _reserve if name in COLD else None
+    try:
+        if _is_started:
+            check_same()
+        data = read_bytecode(name)
+    except ImportError:
+        if not reserve:
+            raise
+    if data:
+        return marshal.loads(memoryview(data)[16:])
+    if not reserve:
+        return None
+    text = reserve.partition(b"\f%s\n" % name.encode())[2].partition(b"\f")[0]
+    return _compile(text, FOLDER + "/" + name + ".py", "exec", 0, True)
 
 
 cold = load
@@ -210,8 +225,8 @@ def __getattr__(name):
     raise AttributeError("module %r has no attribute %r" % (__name__, name))
 
 
-def decode(name, full_name, data):
-    """Make a module of a `.pyc`. It has no `__spec__` and no `__loader__`: each costs more than most modules do.
+def make(name, code):
+    """Make a module of its code. It has no `__spec__` and no `__loader__`: each costs more than most modules do.
 
     A cold one does not go into `sys.modules`: the program may just be iterating over that when it is needed. And it has
     builtins of its own, taken when the first one is loaded: an `__import__` that the program has replaced does not see
@@ -219,7 +234,7 @@ def decode(name, full_name, data):
     imports nothing later does without, as long as everything is in place.
     """
     global _builtins
-    code = marshal.loads(memoryview(data)[16:])
+    full_name = __name__ + "." + name
     module = type(sys)(full_name)
     module.__file__, module.__package__ = FOLDER + "/" + name + ".py", __name__
     if name in HOT:
@@ -238,7 +253,6 @@ def decode(name, full_name, data):
     except BaseException:
         sys.modules.pop(full_name, None)
         raise
-    _kept.pop(name, None)
     # Not before: another thread, or a signal handler, must not meet half a module. Whoever is first has made it.
     return globals().setdefault(name, module)
 

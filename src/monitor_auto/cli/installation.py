@@ -9,7 +9,8 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from importlib.util import cache_from_source
+from importlib.util import MAGIC_NUMBER, cache_from_source
+from pathlib import Path
 
 import monitor_auto
 from monitor_auto import boot
@@ -98,14 +99,20 @@ def is_importable_without_pythonpath() -> bool:
 
 def bytecode_faults() -> dict[str, str]:
     """Return name -> "missing" or "stale" for the boot modules that every start has to compile anew."""
-    faults = {}
-    for name in (*boot.HOT, *boot.COLD, *boot.COLDER):
-        data = boot.read_bytecode(name)
-        if data is None:
-            faults[name] = "missing"
-        elif data[4:8] == b"\0\0\0\0" and not boot.is_current(name, data):
-            faults[name] = "stale"
-    for name, module in (("boot", boot), ("monitor_auto", monitor_auto)):
-        if not os.path.exists(cache_from_source(str(module.__file__))):
-            faults[name] = "missing"
-    return faults
+    sources = {name: f"{boot.FOLDER}/{name}.py" for name in (*boot.HOT, *boot.COLD, *boot.COLDER)}
+    sources |= {"boot": str(boot.__file__), "monitor_auto": str(monitor_auto.__file__)}
+    faults = {name: fault_of_bytecode(source) for name, source in sources.items()}
+    return {name: fault for name, fault in faults.items() if fault}
+
+
+def fault_of_bytecode(source: str) -> str:
+    """Return "missing" or "stale" where Python would not take the bytecode of a source, else ""."""
+    try:
+        data, facts = Path(cache_from_source(source)).read_bytes(), os.stat(source)
+    except OSError:
+        return "missing"
+    size, made = facts.st_size & 0xFFFFFFFF, int(facts.st_mtime) & 0xFFFFFFFF
+    is_current = data[4:16] == bytes(4) + made.to_bytes(4, "little") + size.to_bytes(4, "little")
+    if data[:4] != MAGIC_NUMBER:
+        return "missing"
+    return "stale" if data[4:8] == bytes(4) and not is_current else ""
