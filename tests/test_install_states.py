@@ -137,6 +137,26 @@ def test_package_that_vanishes_while_a_program_runs(children: Children, scratch:
     assert {"session.start", "error.ValueError", "session.end"} <= names
 
 
+def test_error_is_recorded_without_a_descriptor_and_without_the_package(children: Children, scratch: Sandbox) -> None:
+    """A program that leaks files dies of that after weeks, in which the package was upgraded: then nothing can be read
+    any more, and what records the error has to be at hand.
+    """
+    source = """
+        import os, resource, shutil, sys
+        shutil.rmtree(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        while True:
+            os.open(os.devnull, os.O_RDONLY)
+    """
+    done = children.run(source, argv=[str(package(scratch))], python=scratch, announce_internal_errors=True)
+    assert done.status == 1
+    assert b"monitor_auto" not in done.stderr
+    (error,) = done.named("error.OSError")
+    assert "Too many open files" in error["data"]["message"]
+    (end,) = done.named("session.end")
+    assert end["data"]["reason"] == "exception"
+
+
 def test_start_line_that_runs_twice_starts_one_monitor(children: Children, scratch: Sandbox) -> None:
     """Two site folders, or site.addsitedir, process it again; a second session would be counted as a second program."""
     again = scratch.site_packages / "again.pth"

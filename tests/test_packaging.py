@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor_auto import boot
 from support.children import Children
 from support.collector import Collector
 from support.sandbox import ROOT, Sandbox, Sandboxes, build_wheel, call, other_pythons
@@ -109,6 +110,17 @@ def test_start_line_lies_beside_the_package_and_is_recorded(sandbox: Sandbox) ->
     assert "monitor_auto/py.typed" in names
     assert "monitor_auto.start" not in names
     assert (sandbox.site_packages / "monitor_auto.pth").read_bytes() == (ROOT / "monitor_auto.pth").read_bytes()
+
+
+def test_what_is_in_reserve_is_what_lies_beside_it(sandbox: Sandbox) -> None:
+    """Two texts of one module that differ would be two programs, one of which nobody ever sees run."""
+    folder = sandbox.site_packages / "monitor_auto" / "boot"
+    _, *parts = (folder / "reserve.txt").read_text(encoding="utf-8").split("\f")
+    texts = dict(part.split("\n", 1) for part in parts)
+    assert tuple(texts) == boot.COLD
+    for name, text in texts.items():
+        assert text == (folder / f"{name}.py").read_text(encoding="utf-8")
+    assert (folder / "reserve.txt").stat().st_size < boot.RESERVE_BYTES
 
 
 def test_start_line_can_be_read_by_whoever_audits_it() -> None:

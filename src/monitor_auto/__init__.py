@@ -72,7 +72,9 @@ def read(path: str, size: int) -> "bytes | None":
             return system.read(fd, size)
         finally:
             system.close(fd)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # a TimeoutError that the program's alarm has raised: the system's have a number
+            raise
         return None
 
 
