@@ -74,7 +74,7 @@ def make_lab(is_quick: bool, bare: Path | None, monitored: Path | None) -> Itera
 
 def make_environments(folder: Path, *libraries: str) -> tuple[Path, Path]:
     """Make the bare and the monitored environment; apart from the monitor they hold the same packages."""
-    sandboxes = Sandboxes(folder)
+    sandboxes = Sandboxes(folder, with_pip=True)
     wheel = sandboxes.wheel
     bare, monitored = sandboxes.empty(), sandboxes.empty()
     bare.pip("install", "--quiet", *requirements(wheel), *libraries)

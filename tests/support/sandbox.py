@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,19 +49,22 @@ class Sandbox:
     @property
     def site_packages(self) -> Path:
         """Where pip puts packages; there is one such folder in an environment."""
-        (found,) = self.folder.glob("lib/python3*/site-packages")
-        return found
+        (found,) = self.folder.glob("lib/python3*")  # pip takes the folder away with the last package
+        return found / "site-packages"
 
     def pip(self, *words: str, env: dict[str, str] | None = None) -> str:
-        """Run this environment's pip and return what it printed."""
-        return call([*self.command, "-m", "pip", *words], env=env)
+        """Run this environment's pip, or ours for it where it has none, and return what it printed."""
+        if any(self.folder.glob("lib/python3*/site-packages/pip")):
+            return call([*self.command, "-m", "pip", *words], env=env)
+        return call([sys.executable, "-m", "pip", "--python", str(self.python), *words], env=env)
 
 
 class Sandboxes:
     """Makes each environment once per test run, and the wheel once, below one folder that parallel workers share."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, with_pip: bool = False) -> None:
+        """`with_pip`: for whom pip is a program to watch. It takes as long to install as all the rest together."""
+        self._folder, self._with_pip = folder, with_pip
         folder.mkdir(exist_ok=True)
 
     @property
@@ -85,7 +89,8 @@ class Sandboxes:
 
     def _fill(self, folder: Path, python: str | tuple[str, ...]) -> Sandbox:
         words = words_of(python)
-        call([*words, "-m", "venv", str(folder)])
+        needs_pip = self._with_pip or len(words) > 1 or not pip_installs_elsewhere()
+        call([*words, "-m", "venv", *([] if needs_pip else ["--without-pip"]), str(folder)])
         # Some tests start children as another user, who has to reach the interpreter.
         folder.chmod(0o755)
         return Sandbox(folder, words[:-1])
@@ -116,6 +121,12 @@ def call(words: list[str], env: dict[str, str] | None = None, cwd: Path | None =
     if done.returncode:
         raise CommandFailed(f"{words} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
+
+
+@cache
+def pip_installs_elsewhere() -> bool:
+    """Return whether our pip knows `--python` (22.3)."""
+    return [int(number) for number in re.findall(r"\d+", version("pip"))[:2]] >= [22, 3]
 
 
 def words_of(python: str | tuple[str, ...]) -> tuple[str, ...]:
