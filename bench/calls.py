@@ -13,7 +13,7 @@ from bench.sides import Side
 from bench.verdicts import Failed, Skipped
 from support.sandbox import CommandFailed
 
-LIBRARIES = ("aiohttp", "requests", "uvicorn")
+LIBRARIES = ("aiohttp", "django", "flask", "pytest", "requests", "starlette", "uvicorn")
 
 NO_LIMITS = {"MONITOR_RATE_LIMIT": "0", "MONITOR_SPOOL_LIMIT": "1GiB"}
 """A loop of events is no program: what keeps one that runs wild in check must not flatter the loop.

@@ -27,6 +27,8 @@ class Library:
     oldest: Mapping[str, Requirements] = field(default_factory=lambda: {"3.10": ()})
     more: Requirements = ()
     """What the newest version needs beside it to be tried."""
+    last: str = "3.15"
+    """The last Python that there is a wheel for, as the page says it."""
 
     def requirements(self, age: str, python: str) -> Requirements:
         """Return what to install for a Python."""
@@ -109,6 +111,7 @@ LIBRARIES = {
             "3.14": ("pyuwsgi", "flask"),
         },
         ("flask",),
+        last="3.14",
     ),
     "django": Library(
         "framework", "django", "6.1", {"3.10": ("django==3.2",), "3.12": ("django==4.2.8",), "3.13": ("django==5.1.3",)}

@@ -162,7 +162,9 @@ def make(full_name):
     parent, _, short = full_name.rpartition(".")
     short = short if parent == HOOKS else "__init__"
     data = read_bytecode("../../hooks/__pycache__/" + short)
-    if data is None:
+    try:
+        code = marshal.loads(memoryview(data or b"")[16:])
+    except (EOFError, ValueError, TypeError):  # there is none, or a full disk has cut it off
         return None
     import _frozen_importlib as importlib
     import _frozen_importlib_external as external
@@ -177,7 +179,7 @@ def make(full_name):
     facts.update(__spec__=spec, __loader__=loader, __file__=path, __package__=spec.parent)
     if parent != HOOKS:
         facts["__path__"] = spec.submodule_search_locations = [folder]
-    exec(marshal.loads(memoryview(data)[16:]), facts)
+    exec(code, facts)
     module = sys.modules.setdefault(full_name, module)
     setattr(sys.modules[parent], full_name[len(parent) + 1 :], module)
     return module

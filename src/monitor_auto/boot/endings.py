@@ -96,6 +96,8 @@ def on_atexit():
         return
     guard.call("segment check", spool.check, recorder.segment)  # its number may be the program's by now
     guard.call("end", end_normally)
+    if "hooked" in guard.cold.__globals__:
+        guard.late("hooked", "let_go")
     if settings.exit_timeout_seconds and settings.scheme != "local" or recorder.segment.is_keeper:
         guard.late("handover", "deliver_at_end")
     if "background" in guard.cold.__globals__:

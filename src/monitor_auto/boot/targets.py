@@ -67,7 +67,8 @@ waiting = {**STDLIB, **LIBRARY, **THIRD_PARTY}
 installed = []
 settings = None
 outside = sys.stdlib_module_names
-"""The first import of another name is when hooks of other packages are looked for; afterwards empty."""
+"""The first import of another name is when hooks of other packages are looked for; afterwards empty. `org` is what
+Python's own copy and pickle ask for, in vain (Jython has it; 3.10 to 3.15)."""
 monotonic = time.monotonic  # the program may replace it
 FIRST_SECONDS = 1.05
 """A little more than background.py asks for."""
@@ -82,7 +83,14 @@ def find_spec(name, path=None, target=None):
     What `sys.meta_path` asks: this module itself is the finder. What the real finders raise is the program's.
     """
     global outside
-    if outside and path is None and name not in outside and name[:1] != "_" and name[-9:] != "customize":
+    if (
+        outside
+        and path is None
+        and name not in outside
+        and name != "org"
+        and name[:1] != "_"
+        and name[-9:] != "customize"
+    ):
         outside = ()
         guard.late("entries", "look")
     if name not in waiting:
