@@ -66,7 +66,7 @@ END
 @pytest.mark.parametrize("end", ["", "Monitor.close()", "sys.exit(0)", "Monitor.flush(30); os._exit(0)"])
 def test_flush_close_and_exit_beside_the_thread(children: Children, collector: Collector, end: str) -> None:
     """Who sends what is decided once: nothing comes twice, nothing is left, whoever is quicker."""
-    env = {**OFTEN, "MONITOR_BATCH_SIZE": "20", "MONITOR_EXIT_TIMEOUT": "30"}
+    env = {**OFTEN, "MONITOR_BATCH_SIZE": "20", "MONITOR_EXIT_TIMEOUT": "30", "MONITOR_RATE_LIMIT": "0"}
     run = children.run(RACING.replace("END", end), endpoint=collector.url, env=env, timeout=180)
     assert (run.status, run.stdout, run.stderr) == (0, b"{True} True\n", b"")
     found = sorted(numbers(collector))
