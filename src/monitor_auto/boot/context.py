@@ -67,8 +67,7 @@ def more_ids():
 
 def new_ids(count):
     """Return a list of new ids of spans."""
-    text = _urandom(8 * count).hex()
-    return [text[place : place + 16] for place in range(0, 16 * count, 16)]
+    return _urandom(8 * count).hex(" ", 8).split(" ")
 
 
 def leave(span, token):

@@ -19,6 +19,8 @@ CHECK_EVENTS = 1023
 """The segment's descriptor is looked at once a second, and every this many events (a power of two less one)."""
 
 _time = time.time  # the program may replace that of the module
+_shown = [""] * 1000
+"""How milliseconds are shown, once they have been."""
 
 session = None
 """The session that this process is; None: dormant, nothing is recorded."""
@@ -39,7 +41,8 @@ def begin(given_settings, given_session):
     sequence = iter(range(given_settings.rate_block))
     has_report = False
     _id_prefix = given_session.id + "-"
-    _clock = given_session.clock
+    second, before, after = given_session.clock
+    _clock = (second, f'","timestamp":"{before}', f'{after}","event_id":"')
     session = given_session
 
 
@@ -85,11 +88,11 @@ def write(kind, name, text):
         clock = tick(int(now))
         since = now - clock[0]
     event_id = f"{_id_prefix}{number}"
-    milliseconds = int(since * 1000 + 1000)  # a format of 03d takes four times as long
-    line = (
-        f'{kind}{name}","timestamp":"{clock[1]}{str(milliseconds)[1:]}{clock[2]}"'
-        f',"event_id":"{event_id}",{session.tail}{text}}}\n'
-    ).encode()
+    milliseconds = int(since * 1000)
+    shown = _shown[milliseconds]  # a format of 03d takes ten times as long
+    if not shown:
+        shown = _shown[milliseconds] = str(milliseconds + 1000)[1:]
+    line = f'{kind}{name}{clock[1]}{shown}{clock[2]}{event_id}",{session.tail}{text}}}\n'.encode()
     if segment.queue or segment.is_low:
         cold("repairs").append_carefully(segment, line)
         return event_id
@@ -107,7 +110,8 @@ def write(kind, name, text):
 def tick(second):
     """Once a second: make the timestamp's texts and look after the segment."""
     global _clock
-    _clock = clock = (second, *formats.clock_texts(second))
+    before, after = formats.clock_texts(second)
+    _clock = clock = (second, f'","timestamp":"{before}', f'{after}","event_id":"')
     guard.call("segment check", spool.check, segment)
     if settings.flush_interval_seconds:
         show_life()

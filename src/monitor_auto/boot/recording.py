@@ -13,6 +13,11 @@ MAX_FAST_CHARS = 15000
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """What JSON holds as it is: no code of the program runs when it is encoded."""
 safe_keys = encode.safe_keys
+plain_keys = set()
+"""The same, as long as there are no rules of the user's: with one of those every text is looked at with care."""
+LOOKS = bytes.maketrans(redact.TOKEN_CHARS.encode() + b"@=\\':/ ", b"a" * len(redact.TOKEN_CHARS) + b"@" * 7)
+SHORT_RUN = b"a" * (redact.SHORTEST_TOKEN - 1)
+"""Without a longer one, and without a blank, there is no token in a text, and no card."""
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 _CLASS_CHARS = _NAME_CHARS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -25,8 +30,8 @@ def make_record():
     write = recorder.write
     encode_flat = make_flat_encoder()
     is_plain = PLAIN.issuperset
-    is_safe = safe_keys.issuperset
-    needs_look, kinds_of = redact.needs_look, redact.KINDS
+    is_safe = plain_keys.issuperset
+    needs_look, kinds_of, looks_of, short_run = redact.needs_look, redact.KINDS, LOOKS, SHORT_RUN
 
     def record(kind, name, data):
         if recorder.session is None:
@@ -41,8 +46,20 @@ def make_record():
                     and is_plain(map(type, data.values()))
                 ):
                     text = "".join(encode_flat(data, 0))
-                    # The colons and quotes of a flat object are its own: a quote inside a string has a backslash.
-                    kinds = text.encode().translate(kinds_of)
+                    encoded = text.encode()
+                    # The colons and quotes of a flat object are its own: a quote inside a string has a backslash. Most
+                    # have no other mark, and no long word: that is seen for half of what the next look costs.
+                    looks = encoded.translate(looks_of)
+                    rest = looks.replace(b'"@', b'"')
+                    if (
+                        len(looks) - len(rest) == len(data)
+                        and not rest.partition(b"@")[1]
+                        and not rest.partition(short_run)[1]
+                        and "--" not in text
+                        and len(text) < MAX_FAST_CHARS
+                    ):
+                        return write(kind, name, text)
+                    kinds = encoded.translate(kinds_of)
                     if kinds.count(b"@") == len(data) and not needs_look(text, kinds) and len(text) < MAX_FAST_CHARS:
                         return write(kind, name, text)
             except Exception as error:  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
@@ -97,15 +114,19 @@ def valid_name(text):
 
 def learn_keys(data):
     """Remember the keys that are no secrets, so that the fast path need not look at them again."""
+    has_rules = redact.extra_words or redact.value_rules
     for key in list(data)[:64]:
         if type(key) is str and key not in safe_keys and len(key) < 64 and len(safe_keys) < MAX_KNOWN:
             if not cleaning.is_secret_key(key) and not redact.is_suspicious(key):
                 safe_keys.add(key)
+                if not has_rules:
+                    plain_keys.add(key)
 
 
 def forget_keys():
     """Look at every key again, and at what hooks have encoded: the rules have changed."""
     safe_keys.clear()
+    plain_keys.clear()
     cold("hooked").kept.clear()
 
 
