@@ -1,20 +1,23 @@
 """aiohttp's client: one event for each request on the wire, redirects and retries each for themselves.
 
-`ClientSession._request` is a whole call; in it each request is begun by `connect` of the connector, sent by
-`ClientRequest.send`, and answered by `ClientResponse.start` (3.8 to 3.14). Which call they belong to is a context
-variable's: a middleware may make calls of its own. How a request fails is known at the end of the call, where a
-time-out is no longer the cancellation that it is inside.
+`ClientSession._request` is a whole call, the only one of its coroutines that is watched; in it each request is begun by
+`connect` of the connector, and answered when `ClientResponse.start`, which knows the status by then, sets `_headers`
+(3.8 to 3.14). Which call they belong to is a context variable's: a middleware may make calls of its own. How a request
+fails is known at the end of the call, where a time-out is no longer the cancellation that it is inside; that of one
+which is tried again, when its connection is closed for it.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from ..boot import stdlib
-from . import coroutines, outgoing
+from ..boot import guard, listening, recorder, stdlib
+from . import coroutines, outgoing, passing
 from .wrapping import Undo, wrap
 
 LIBRARY = "aiohttp"
+HEADERS = "_headers"
 
 _undo: list[Undo] = []
 _current: Any = None
@@ -23,20 +26,42 @@ _current: Any = None
 class Call:
     """A call of a session: the request that is on its way, if there is one, and what it has raised so far."""
 
-    __slots__ = ("begun", "error", "request", "token")
+    __slots__ = ("added", "begun", "error", "has_middlewares", "request", "token")
 
     begun: outgoing.Begun
     token: Any
+    has_middlewares: bool
 
     def __init__(self) -> None:
         self.request: Any = None
         self.error: BaseException | None = None
+        self.added: tuple[str, ...] = ()
 
     def finish(self, status: Any, error: BaseException | None) -> None:
-        """Record the request that is on its way."""
+        """Record the request that is on its way, and take the headers of the trace off: the program can look at it."""
         request, self.request = self.request, None
-        if request is not None:
-            outgoing.end(self.begun, status, error)
+        if request is None:
+            return
+        for name in self.added:
+            request.headers.popall(name, None)
+        outgoing.end(self.begun, status, error)
+
+
+class Answered:
+    """Stands for the headers of responses in their class, and knows by this when a response has some."""
+
+    __slots__ = ("real",)
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __get__(self, response: Any, owner: Any = None) -> Any:
+        return self.real if response is None else vars(response).get(HEADERS, self.real)
+
+    def __set__(self, response: Any, headers: Any) -> None:
+        vars(response)[HEADERS] = headers
+        if headers is not None and recorder.session is not None:
+            guard.call(LIBRARY, on_answer, response)
 
 
 def install(module: Any) -> None:
@@ -45,13 +70,13 @@ def install(module: Any) -> None:
     if _undo:
         return
     _current = _current or stdlib.load("_contextvars").ContextVar("monitor_auto_aiohttp", default=None)
-    for kind, name, begin, end in (
-        (module.ClientSession, "_request", before_call, after_call),
-        (module.BaseConnector, "connect", before_connecting, after_step),
-        (module.ClientRequest, "send", before_sending, after_sending),
-        (module.ClientResponse, "start", before_answer, after_answer),
-    ):
-        _undo.append(wrap(kind, name, coroutines.around(LIBRARY, begin, end)))
+    _undo.append(wrap(module.ClientSession, "_request", coroutines.around(LIBRARY, before_call, after_call)))
+    _undo.append(wrap(module.BaseConnector, "connect", passing.bind(passing.Call, (call_connect,))))
+    response, connection = module.ClientResponse, sys.modules["aiohttp.connector"].Connection
+    if HEADERS in vars(response):
+        _undo.append(passing.put(response, HEADERS, Answered(vars(response)[HEADERS])))
+    if "close" in vars(connection):
+        _undo.append(passing.put(connection, "close", listening.Noticed(vars(connection)["close"], on_close)))
 
 
 def uninstall() -> None:
@@ -63,6 +88,7 @@ def uninstall() -> None:
 def before_call(session: Any, args: Any, kwargs: Any) -> Any:
     """Begin a call."""
     call = Call()
+    call.has_middlewares = bool(kwargs.get("middlewares") or getattr(session, "_middlewares", None))
     call.token = _current.set(call)
     return call
 
@@ -76,53 +102,60 @@ def after_call(call: Any, response: Any, error: BaseException | None) -> None:
     call.finish(None, error or call.error)
 
 
-def before_connecting(connector: Any, args: Any, kwargs: Any) -> Any:
-    """Begin a request: `connect(request, ...)`. One that is still on its way has failed, and is tried again."""
-    call = _current.get()
-    if call is None:
-        return None
+def call_connect(call: Any, given: Any, more: Any) -> Any:
+    """What wrapt calls for `connect`: (wrapped, instance, args, kwargs). Its own coroutine is returned, but where
+    somebody in between may catch what it raises.
+    """
+    wrapped, connector, args, kwargs = given
+    current = _current.get() if recorder.session is not None else None
+    if current is None:
+        return wrapped(*args, **kwargs)
+    guard.call(LIBRARY, begin, current, args, kwargs)
+    if current.has_middlewares:
+        return coroutines.awaiting((LIBRARY, current_call, after_connecting), wrapped, connector, args, kwargs)
+    return wrapped(*args, **kwargs)
+
+
+def begin(call: Call, args: Any, kwargs: Any) -> None:
+    """Begin a request: `connect(request, ...)`. One that is still on its way has failed, and is tried again. The
+    headers of the trace go along, unless the program has given one.
+    """
     call.finish(None, call.error)
     request = args[0] if args else kwargs["req"]
     url = request.url
     kind = outgoing.kind_of(LIBRARY, request.method, (url.host or "", url.port), url.raw_path)
-    call.begun, call.error = outgoing.begin(kind), None
+    begun = call.begun = outgoing.begin(kind)
+    call.error, call.added = None, ()
     call.request = request
-    return call
+    if begun[3] is None or "traceparent" in request.headers:
+        return
+    request.headers["traceparent"] = begun[3].decode()
+    call.added = ("traceparent",)
+    if begun[4] is not None and "tracestate" not in request.headers:
+        request.headers.add("tracestate", begun[4].decode())
+        call.added = ("traceparent", "tracestate")
 
 
-def after_step(call: Any, result: Any, error: BaseException | None) -> None:
+def current_call(connector: Any, args: Any, kwargs: Any) -> Any:
+    """Return the call that a connection is for."""
+    return _current.get()
+
+
+def after_connecting(call: Any, result: Any, error: BaseException | None) -> None:
     """Remember what has gone wrong, in case that the program does not get to see it."""
     if error is not None:
         call.error = error
 
 
-def before_sending(request: Any, args: Any, kwargs: Any) -> Any:
-    """Add the headers of the trace, unless the program has given one."""
+def on_close(connection: Any) -> None:
+    """The same: a connection is closed because of what was raised in sending, or in waiting for the answer."""
     call = _current.get()
-    if call is None or call.request is not request:
-        return None
-    is_given = "traceparent" in request.headers
-    added = [] if is_given else [(name.decode(), value.decode()) for name, value in outgoing.headers_of(call.begun)]
-    request.headers.extend(added)
-    return call, request.headers, added
+    if call is not None and call.request is not None:
+        call.error = sys.exc_info()[1]
 
 
-def after_sending(state: Any, result: Any, error: BaseException | None) -> None:
-    """Take them away again: the program can look at the request of its response."""
-    call, headers, added = state
-    for name, _ in added:
-        headers.popall(name, None)
-    after_step(call, result, error)
-
-
-def before_answer(response: Any, args: Any, kwargs: Any) -> Any:
-    """Wait for the answer."""
-    return _current.get()
-
-
-def after_answer(call: Any, response: Any, error: BaseException | None) -> None:
+def on_answer(response: Any) -> None:
     """Record a request that was answered."""
-    if error is None:
+    call = _current.get()
+    if call is not None:
         call.finish(getattr(response, "status", None), None)
-    else:
-        call.error = error

@@ -20,16 +20,34 @@ BEGUN = "_monitor_auto_begun"
 """What a connection carries while its answer is awaited."""
 
 _undo: "list[passing.Undo]" = []
-_foreign: "dict[type, bool]" = {}
-"""Which classes of connections are urllib3's."""
+_own: "set[type]" = set()
+_foreign: "set[type]" = set()
+"""Which classes of connections are urllib3's, and which are not."""
+# Not by `vars`: from then on the interpreter takes twice as long for every attribute of the connection (3.11).
+_set: "Any" = object.__setattr__
+_delete: "Any" = object.__delattr__
+
+
+class Method(passing.Method):
+    """Steps aside where there is nothing to watch."""
+
+    __slots__ = ()
+
+    def __get__(self, instance: "Any", owner: "Any" = None) -> "Any":
+        if instance is None:
+            return self
+        return passing.bind(passing.real_of(self) if type(instance) in _foreign else self, instance)
+
+    __doc__ = vars(passing.Method)["__doc__"]
 
 
 def install(module: "Any") -> None:
     """Watch every HTTPConnection. Called after `import http.client`; a second call does nothing."""
     kind = getattr(module, "HTTPConnection", None)
     if not _undo and isinstance(kind, type) and {"endheaders", "getresponse"} <= set(vars(kind)):
-        _undo.append(passing.replace_method(kind, "endheaders", LIBRARY, before_sending, after_sending))
-        _undo.append(passing.replace_method(kind, "getresponse", LIBRARY, before_answer, after_answer))
+        watch = passing.replace_method
+        _undo.append(watch(kind, "endheaders", LIBRARY, before_sending, None, not_sent, Method))
+        _undo.append(watch(kind, "getresponse", LIBRARY, before_answer, after_answer, None, Method))
 
 
 def uninstall() -> None:
@@ -46,33 +64,48 @@ def load() -> None:
     outgoing = loaded
 
 
-def before_sending(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
+def is_own(kind: type) -> bool:
+    """True for a class of connections that is not urllib3's; remember which it is."""
+    is_foreign = any(base.__module__.partition(".")[0] == "urllib3" for base in kind.__mro__)
+    (_foreign if is_foreign else _own).add(kind)
+    return not is_foreign
+
+
+def before_sending(connection: "Any") -> "Any":
     """Begin a request: its line and its headers wait in the connection's buffer."""
     kind = type(connection)
-    if kind not in _foreign:
-        _foreign[kind] = any(base.__module__.partition(".")[0] == "urllib3" for base in kind.__mro__)
     lines = getattr(connection, "_buffer", None)
-    if _foreign[kind] or not lines:  # the call is wrong, and what it raises says so
+    if not lines or not (kind in _own or is_own(kind)):  # without: the call is wrong, and what it raises says so
         return None
     if outgoing is None:
         load()
+    # The line as far as its query; what is common to all requests that begin so is made once.
+    key = lines[0].partition(b"?")[0], connection.host, connection.port, connection._tunnel_host
+    begun = outgoing.begin(outgoing.known.get(key) or make_kind(connection, lines[0], key))
+    _set(connection, BEGUN, begun)
+    outgoing.add_to_buffer(lines, begun)
+    return connection, begun
+
+
+def make_kind(connection: "Any", line: bytes, key: "tuple[Any, ...]") -> "Any":
+    """Return what all requests with this line have in common."""
     method = connection._method
-    target = lines[0].decode("latin-1")[len(method) + 1 :].rpartition(" ")[0]
-    host, port = connection._tunnel_host or connection.host, connection.port
-    address, path = outgoing.where(target, host, connection._tunnel_port if connection._tunnel_host else port)
-    state = vars(connection)[BEGUN] = outgoing.begin(outgoing.kind_of(LIBRARY, method, address, path))
-    outgoing.add_to_buffer(lines, state)
-    return connection, state
+    target = line.decode("latin-1")[len(method) + 1 :].rpartition(" ")[0]
+    tunnel = connection._tunnel_host
+    host, port = (tunnel, connection._tunnel_port) if tunnel else (connection.host, connection.port)
+    address, path = outgoing.where(target, host, port)
+    return outgoing.beginnings.keep(key, *outgoing.make_kind(LIBRARY, method, address, path))
 
 
-def after_sending(state: "Any", result: "Any", error: "BaseException | None") -> None:
+def not_sent(state: "Any", result: "Any", error: "BaseException | None") -> None:
     """Record a request that could not be sent."""
     connection, request = state
-    if error is not None and vars(connection).pop(BEGUN, None) is request:
+    if getattr(connection, BEGUN, None) is request:
+        _delete(connection, BEGUN)
         outgoing.end(request, None, error)
 
 
-def before_answer(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
+def before_answer(connection: "Any") -> "Any":
     """Find the request whose answer is asked for."""
     request = getattr(connection, BEGUN, None)
     return None if request is None else (connection, request)
@@ -81,5 +114,6 @@ def before_answer(connection: "Any", args: "Any", kwargs: "Any") -> "Any":
 def after_answer(state: "Any", response: "Any", error: "BaseException | None") -> None:
     """Record a request that was answered, or was not; one that is asked about too early may still be."""
     connection, request = state
-    if type(error).__name__ != "ResponseNotReady" and vars(connection).pop(BEGUN, None) is request:
+    if type(error).__name__ != "ResponseNotReady" and getattr(connection, BEGUN, None) is request:
+        _delete(connection, BEGUN)
         outgoing.end(request, getattr(response, "status", None), error)

@@ -10,15 +10,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Method(passing.Method):
-    """Looks like the real method or function; called is the class in `call`."""
-
-    __slots__ = ("call",)
-
-    __call__ = property(lambda self: object.__getattribute__(self, "call"))
-    __doc__ = vars(passing.Method)["__doc__"]
-
-
 def replace_before(owner: "Any", name: str, part: str, before: "Any") -> None:
     """Have `before(args, kwargs)` called, shielded, the instance first among them, before a method that returns None.
     C calls both (type_call: `__new__`, then `__init__` of what that has returned).
@@ -47,7 +38,4 @@ def replace_around(owner: "Any", name: str, around: "Any") -> None:
 
 def replace(owner: "Any", name: str, real: "Any", bases: "tuple[Any, ...]", facts: "dict[str, Any]") -> None:
     """Put a stand-in that calls a class of these bases and facts into the place of a method."""
-    method = object.__new__(Method)
-    object.__setattr__(method, "real", real)
-    object.__setattr__(method, "call", type(name, bases, facts))
-    patches.replace(owner, name, method)
+    patches.replace(owner, name, passing.make_method(real, type(name, bases, facts)))

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TypeAlias
 
-    Ticket: TypeAlias = tuple[str, bytes, bytes | None]
+    Ticket: TypeAlias = tuple[str, bytes]
     Address: TypeAlias = tuple[str, int | None]
-    Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
     Kind: TypeAlias = tuple[str, str, bool]
     Begun: TypeAlias = tuple[Kind, str, float, bytes | None, bytes | None]
 
 NAME = "http.client.request"
-SOME_TICKETS = 16
+SOME_TICKETS = 32
 PORTS = {"http": 80, "https": 443}
 MAX_PATH_CHARS = 1000
 MAX_STATE_CHARS = 512
@@ -35,11 +34,11 @@ MAX_STATE_CHARS = 512
 
 _perf_counter = time.perf_counter  # the program may replace that of the module
 _boot = vars(boot)
-_known = beginnings.known
+known = beginnings.known
 _counts: "dict[str, Any]" = hooked.counts
 _context: "Any" = None
-_held: "tuple[Any, Any, Iterator[Ticket]]" = (None, None, iter(()))
-"""Tickets, and the session and the span that they are for."""
+_held: "tuple[Any, Any, Iterator[Ticket], bytes | None]" = (None, None, iter(()), None)
+"""Tickets, the session and the span that they are for, and the `tracestate` that goes with them."""
 
 
 def kind_of(library: str, method: str, address: "Address", path: "str | None") -> "Kind":
@@ -47,7 +46,7 @@ def kind_of(library: str, method: str, address: "Address", path: "str | None") -
     host is told of the trace).
     """
     key = library, method, address, path
-    kind: Kind = _known.get(key) or beginnings.keep(key, *make_kind(library, method, address, path))
+    kind: Kind = known.get(key) or beginnings.keep(key, *make_kind(library, method, address, path))
     return kind
 
 
@@ -79,9 +78,11 @@ def begin(kind: "Kind") -> "Begun":
     span = None if variable is None else variable.get()
     held = _held  # read once: another thread may put its own there
     is_same = held[1] is span and held[0] is recorder.session
-    ticket = (next(held[2], None) if is_same else None) or new_ticket(span, is_same)
+    ticket = next(held[2], None) if is_same else None
+    if ticket is None:
+        ticket, held = new_tickets(span, is_same)
     if kind[2]:
-        return kind, ticket[0], _perf_counter(), ticket[1], ticket[2]
+        return kind, ticket[0], _perf_counter(), ticket[1], held[3]
     return kind, ticket[0], _perf_counter(), None, None
 
 
@@ -92,9 +93,9 @@ def load_context() -> "Any":
     return _context
 
 
-def new_ticket(span: "Any", is_same: bool) -> "Ticket":
-    """Return the member `span` of a request's event, the `traceparent` and the `tracestate` that go with it. Where more
-    are asked for the same span some are made ahead: one by one they take three times as long.
+def new_tickets(span: "Any", is_same: bool) -> "tuple[Ticket, Any]":
+    """Return the member `span` of a request's event with its `traceparent`, and the `_held` that it is from. Where more
+    are asked for the same span some are made ahead: one by one they take three times as long, and in C a third of that.
 
     A forked child is a session of its own, and makes its own.
     """
@@ -104,19 +105,13 @@ def new_ticket(span: "Any", is_same: bool) -> "Ticket":
     state = span[6] if span else None
     if state is not None or session is not None and session.outer_span_id and session.trace_id == trace:
         state = tracestate(state)
-    begin, end = f',"span":{{"trace_id":"{trace}","span_id":"', f'","parent_span_id":"{parent}"}}'
-    first, last = f"00-{trace}-".encode(), f"-{flags}".encode()
     ids = _context.new_ids(SOME_TICKETS) if is_same else [_context.new_id()]
-    made = iter([(begin + own + end, first + own.encode() + last, state) for own in ids])
+    member = f',"span":{{"trace_id":"{trace}","span_id":"%s","parent_span_id":"{parent}"}}'
+    # Of two threads none gets one that the other has: `next` is one step in C.
+    made = zip(map(member.__mod__, ids), map(str.encode, map(f"00-{trace}-%s-{flags}".__mod__, ids)), strict=False)
     ticket = next(made)
-    _held = session, span, made
-    return ticket
-
-
-def headers_of(begun: "Begun") -> "Headers":
-    """Return the headers to add to a request that has begun."""
-    added = ((b"traceparent", begun[3]), (b"tracestate", begun[4]))
-    return tuple([(name, value) for name, value in added if value is not None])
+    _held = session, span, made, state
+    return ticket, _held
 
 
 def tracestate(given: "str | None") -> "bytes | None":
@@ -132,11 +127,8 @@ def add_to_buffer(lines: "list[bytes]", begun: "Begun") -> None:
     given one.
     """
     value = begun[3]
-    if value is None:
+    if value is None or b"\n".join(lines).lower().partition(b"\ntraceparent:")[1]:
         return
-    for line in lines:
-        if line[:12].lower() == b"traceparent:":
-            return
     lines.append(b"traceparent: " + value)
     if begun[4] is not None:
         lines.append(b"tracestate: " + begun[4])

@@ -124,18 +124,6 @@ class AroundOne(Passing):
             return failed(cls, error)
 
 
-class AroundMethod(Passing):
-    """What a Method is called as: `AroundMethod(method, instance, *args, **kwargs)`."""
-
-    __slots__ = ()
-
-    def __new__(cls, method: "Any", /, *args: "Any", **kwargs: "Any") -> "Any":
-        real = real_of(method)
-        if not args:
-            return Around.__new__(cls, ("", unwatched, unwatched), real, None, args, kwargs)
-        return Around.__new__(cls, watch_of(method), bind(real, args[0]), args[0], args[1:], kwargs)
-
-
 def unwatched(*given: "Any") -> None:
     """Begin nothing."""
 
@@ -160,10 +148,11 @@ def around(*watch: "Any") -> "Any":
 class Method:
     """Stands in for a method written in Python and looks like it: type, signature, source, documentation, pickling.
 
-    What is called is looked up in `__call__` by C code, so that no frame of ours is on the stack of what it raises.
+    What is called is the class in its slot `__call__`, found there and called by C, so that no frame of ours is on the
+    stack of what it raises.
     """
 
-    __slots__ = ("real", "watch")
+    __slots__ = ("__call__", "real")
     __qualname__: str
 
     def __getattribute__(self, name: str) -> "Any":
@@ -178,24 +167,68 @@ class Method:
         return repr(object.__getattribute__(self, "real"))
 
     __doc__ = property(lambda self: object.__getattribute__(self, "real").__doc__)  # pydoc asks object
-    __call__: "Any" = called_as(AroundMethod)
 
 
 real_of: "Any" = Method.real.__get__  # type: ignore[attr-defined]
-watch_of: "Any" = Method.watch.__get__  # type: ignore[attr-defined]
 
 
-def replace_method(owner: "Any", name: str, *watch: "Any") -> "Undo":
-    """Have calls of a class's own method watched, without wrapt; return what undoes it, if ours is still in place."""
-    real = vars(owner)[name]
-    method = object.__new__(Method)
+def make_method(real: "Any", call: type, kind: "type[Method]" = Method) -> "Any":
+    """Return a stand-in for a method that calls this class."""
+    method = object.__new__(kind)
     object.__setattr__(method, "real", real)
-    object.__setattr__(method, "watch", watch)
-    patches.replace(owner, name, method)
+    object.__setattr__(method, "__call__", call)
+    return method
+
+
+def replace_method(
+    owner: "Any", name: str, part: str, begin: "Any", end: "Any", fail: "Any" = None, kind: "type[Method]" = Method
+) -> "Undo":
+    """Have calls of a class's own method watched, without wrapt; return what undoes it, if ours is still in place.
+
+    `begin(instance)` is all that is asked before. `end(state, result, error)` gets what came of it, `fail`, if there is
+    one, an error, and then `end` may be None.
+    """
+    real = vars(owner)[name]
+    fail = fail or end
+
+    def monitored_new(cls: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        try:
+            state = None
+            if args and recorder.session is not None:
+                try:
+                    state = begin(args[0])
+                except Exception as error:  # as in Around
+                    guard.note(part, error)
+            if state is None:
+                return real(*args, **kwargs)
+            try:
+                result = real(*args, **kwargs)
+            except BaseException as error:
+                guard.call(part, fail, state, None, error)
+                raise
+            if end is not None:
+                try:
+                    end(state, result, None)
+                except Exception as error:  # the same
+                    guard.note(part, error)
+            return result
+        except BaseException as error:  # the program's own: C raises it again, behind our frames
+            return failed(cls, error)
+
+    return put(
+        owner, name, make_method(real, type(name, (Passing,), {"__new__": monitored_new, "__slots__": ()}), kind)
+    )
+
+
+def put(owner: "Any", name: str, ours: "Any") -> "Undo":
+    """Put a descriptor of ours into a class; return what undoes it, if ours is still in place."""
+    real = vars(owner)[name]
+    setattr(owner, name, ours)
+    patches.replaced.append((owner, name, real, ours))
 
     def undo() -> None:
-        if vars(owner).get(name) is method:
+        if vars(owner).get(name) is ours:
             setattr(owner, name, real)
-        patches.replaced[:] = [patch for patch in patches.replaced if patch[3] is not method]
+        patches.replaced[:] = [patch for patch in patches.replaced if patch[3] is not ours]
 
     return undo

@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..boot import guard
-from . import outgoing, passing
+from . import beginnings, outgoing, passing
 from .wrapping import Undo, wrap
 
 LIBRARY = "urllib3"
 
 _undo: list[Undo] = []
+_known = beginnings.known
+# Not by `vars`: from then on the interpreter takes twice as long for every attribute of the connection (3.11).
+_set, _delete = object.__setattr__, object.__delattr__
 
 
 class Sending:
@@ -27,9 +30,16 @@ class Sending:
 
     @property
     def __call__(self) -> Any:
-        vars(self.connection).pop("endheaders", None)
-        guard.call(LIBRARY, outgoing.add_to_buffer, self.connection._buffer, self.begun)
-        return self.connection.endheaders  # called by C: no frame of ours is in the way of what it raises
+        connection = self.connection
+        guard.call(LIBRARY, put_back, connection)
+        guard.call(LIBRARY, outgoing.add_to_buffer, connection._buffer, self.begun)
+        return connection.endheaders  # called by C: no frame of ours is in the way of what it raises
+
+
+def put_back(connection: Any) -> None:
+    """Have a connection's `endheaders` be its class's again."""
+    if type(connection.endheaders) is Sending:
+        _delete(connection, "endheaders")
 
 
 def install(module: Any) -> None:
@@ -54,18 +64,24 @@ def before_request(pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     url = args[2] if len(args) > 2 else kwargs.get("url")
     if not isinstance(method, str) or not isinstance(url, str):
         return None  # the call is wrong, and what it raises says so
-    address, path = outgoing.where(url, *address_of(pool))
-    begun = outgoing.begin(outgoing.kind_of(LIBRARY, method, address, path))
+    key = method, url.partition("?")[0], pool.scheme, pool.host, pool.port
+    begun = outgoing.begin(_known.get(key) or make_kind(pool, key))
     if begun[3] is not None and hasattr(connection, "_buffer"):  # not HTTP/2
-        vars(connection)["endheaders"] = Sending(connection, begun)
+        _set(connection, "endheaders", Sending(connection, begun))
     return begun, connection
+
+
+def make_kind(pool: Any, key: tuple[Any, ...]) -> outgoing.Kind:
+    """Return what all requests to this address have in common."""
+    address, path = outgoing.where(key[1], *address_of(pool))
+    return beginnings.keep(key, *outgoing.make_kind(LIBRARY, key[0], address, path))  # type: ignore[no-any-return]
 
 
 def after_request(state: Any, response: Any, error: BaseException | None) -> None:
     """Record one attempt."""
     begun, connection = state
-    if error is not None and type(vars(connection).get("endheaders")) is Sending:
-        del vars(connection)["endheaders"]
+    if error is not None and connection is not None:
+        put_back(connection)
     outgoing.end(begun, getattr(response, "status", None), error)
 
 

@@ -7,7 +7,7 @@ set.
 
 import sys
 
-from ..boot import guard, listening, patches, recorder
+from ..boot import guard, listening, recorder
 from . import passing, serving
 
 TYPE_CHECKING = False
@@ -26,8 +26,8 @@ def install(module: "Any") -> None:
     if not _undo and isinstance(kind, type) and {"run", "handle_error", "status"} <= set(vars(kind)):
         _undo.append(passing.replace_method(kind, "run", "wsgiref", begin, end))
         noticed = listening.Noticed(vars(kind)["handle_error"], on_error)
-        _undo.append(replace(kind, "handle_error", noticed, vars(kind)["handle_error"]))
-        _undo.append(replace(kind, "status", property(get_status, set_status), vars(kind)["status"]))
+        _undo.append(passing.put(kind, "handle_error", noticed))
+        _undo.append(passing.put(kind, "status", property(get_status, set_status)))
 
 
 def uninstall() -> None:
@@ -36,20 +36,7 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def replace(kind: "Any", name: str, ours: "Any", real: "Any") -> "passing.Undo":
-    """Put a descriptor of ours into the class; return what undoes it."""
-    setattr(kind, name, ours)
-    patches.replaced.append((kind, name, real, ours))
-
-    def undo() -> None:
-        if vars(kind).get(name) is ours:
-            setattr(kind, name, real)
-        patches.replaced[:] = [patch for patch in patches.replaced if patch[3] is not ours]
-
-    return undo
-
-
-def begin(handler: "Any", args: "Any", kwargs: "Any") -> "Any":
+def begin(handler: "Any") -> "Any":
     """Begin a request: what is known of it lies in what its environment will be made of."""
     known = getattr(handler, "base_env", None) or getattr(handler, "os_environ", None)
     if known is None:  # a wrong call, which fails behind us
