@@ -94,6 +94,7 @@ MORE_IMPORTS = {
     ("monitor_auto.boot.context", "_contextvars"): "what the current span is kept in, when the first one begins",
     ("monitor_auto.boot.children", "_posixsubprocess"): "what the program is about to import with subprocess",
     ("monitor_auto.boot.recording", "_json"): "the C encoder, when the first event is recorded",
+    ("monitor_auto.boot.starting", "_functools"): "a hook around forks without a step of Python",
     ("monitor_auto.boot.relaying", "_json"): "reads a line of a child, once it is found to be JSON",
     ("monitor_auto.boot.relaying", "_posixsubprocess"): "what starts children, where MONITOR_RELAY asks for it",
     ("monitor_auto.boot.relaying", "json"): "the same without _json",
@@ -149,6 +150,9 @@ SWALLOWING = {
         "start",
     ): "nothing may leave the start line; of a damaged installation there is nobody to tell",
     ("monitor_auto.boot.children", "around"): "the program's own: C raises it again, behind our frame",
+    ("monitor_auto.boot.starting", "after_fork"): "the same",
+    ("monitor_auto.boot.starting", "on_fork"): "the same function: it holds the one above",
+    ("monitor_auto.boot.endings", "on_atexit"): "a handler of a signal, when the program that it was meant for is over",
     (
         "monitor_auto.boot.environments",
         "for_mapping",
@@ -241,6 +245,38 @@ def test_errors_end_in_the_shield_or_in_a_named_place() -> None:
     found = {(name, function) for name, path in modules().items() for function in swallowing_functions(path)}
     found = {place for place in found if place[0] != "monitor_auto.boot.guard"}
     assert found == set(SWALLOWING)
+
+
+# Code that runs at the start only, in the background thread, in a helper or in a command of ours, where no handler of a
+# program's comes, and what asks for itself.
+WITHOUT_HANDLERS = {
+    *("monitor_auto.boot", "monitor_auto.boot.session"),
+    *("monitor_auto.boot.guard", "monitor_auto.boot.notes", "monitor_auto.boot.settings", "monitor_auto.boot.choosing"),
+    *("monitor_auto.boot.terminating", "monitor_auto.delivery.async_flusher", "monitor_auto.delivery.backlog"),
+    *("monitor_auto.delivery.backlog_main", "monitor_auto.delivery.courier_main", "monitor_auto.delivery.cuttable"),
+    *("monitor_auto.delivery.drain", "monitor_auto.delivery.flusher", "monitor_auto.delivery.kept"),
+    *("monitor_auto.delivery.native", "monitor_auto.delivery.rehearsal", "monitor_auto.delivery.resources"),
+    *("monitor_auto.delivery.streams", "monitor_auto.delivery.tickets", "monitor_auto.delivery.loop_sockets"),
+    *("monitor_auto.delivery.loopless", "monitor_auto.delivery.async_kept", "monitor_auto.delivery.async_native"),
+    "monitor_auto.delivery.connection",
+}
+START_ONLY = {"ImportError"}
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if layer_of(name).startswith(("boot", "delivery"))])
+def test_what_the_programs_signal_handlers_raise_is_never_caught(name: str) -> None:
+    """A handler runs between any two steps of ours, and raises what it likes: a time-out that we took for an error of
+    ours would let the program hang.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(modules()[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None and name not in WITHOUT_HANDLERS:
+            is_asked = isinstance(node.type, ast.Call) and ast.unparse(node.type.func) == "guard.ours"
+            kinds = {kind.id for kind in ast.walk(node.type) if isinstance(kind, ast.Name)}
+            is_raised = any(isinstance(step, ast.Raise) for step in ast.walk(node))
+            if not is_asked and not is_raised and "BaseException" not in kinds and kinds - START_ONLY:
+                found.add(f"line {node.lineno}: {ast.unparse(node.type)}")
+    assert not found, "write `except guard.ours(…)`"
 
 
 def swallowing_functions(path: Path) -> set[str]:

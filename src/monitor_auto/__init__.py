@@ -73,7 +73,7 @@ def read(path: str, size: int) -> "bytes | None":
         finally:
             system.close(fd)
     except OSError as error:
-        if error.errno is None:  # a TimeoutError that the program's alarm has raised: the system's have a number
+        if error.__traceback__ and error.__traceback__.tb_next:  # a signal handler of the program's has raised it
             raise
         return None
 

@@ -209,7 +209,7 @@ def check_same():
         facts = system.stat(__file__)
         stamp = facts.st_ino, facts.st_mtime
     except OSError as error:
-        if error.errno is None:  # a TimeoutError that the program's alarm has raised: the system's have a number
+        if error.__traceback__.tb_next is not None:  # raised by a handler of the program's, which has come in between
             raise
         stamp = ()
     if _stamp is None:

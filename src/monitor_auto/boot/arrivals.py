@@ -113,8 +113,7 @@ def run_foreign(name, hook, module):
     try:
         __import__(owner_name)
         getattr(sys.modules[owner_name], function)(module)
-    except Exception as error:  # its own, whatever it is
-        cold("encode").let_through(error)
+    except guard.ours(Exception) as error:  # its own, whatever it is
         text = cold("encode").class_name(error) + ": " + cold("errors").message(error)[:200]
         cold("notes").ledger("problem", part="hooks", reason="the hook " + hook + " of " + name + " is off: " + text)
         cold("hooked").fail(name, text)
@@ -203,7 +202,7 @@ def disguise(monitored, real):
     try:
         monitored.__name__, monitored.__qualname__ = real.__name__, real.__qualname__
         monitored.__doc__, monitored.__module__ = real.__doc__, real.__module__
-    except AttributeError:  # a callable object that another tool has put there
+    except guard.ours(AttributeError):  # a callable object that another tool has put there
         pass
     monitored.__wrapped__ = real  # inspect.signature looks there
     return monitored

@@ -44,8 +44,6 @@ LOOK_SECONDS = 0.25
 ATTENTIVE_SECONDS = 1.5
 """Longer than a second: after so long a silence the next event rings (recorder.tick)."""
 LEAST_STACK_BYTES, STACK_BYTES = 256 << 10, 1 << 20
-HARD_SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGKILL", "SIGSTOP")
-"""What the thread's own faults raise: blocked, they would kill without a trace."""
 
 register_at_fork = getattr(os, "register_at_fork", None)  # cuttable.py replaces it for a while
 thread = None
@@ -114,21 +112,19 @@ def start():
     targets.ready = 0.0
     if targets.on_collection in gc.callbacks:
         gc.callbacks.remove(targets.on_collection)
-    mask, size = block_signals(), _thread.stack_size()
+    mask, size = cold("forked").block_signals(), _thread.stack_size()
     try:
         if 0 < size < LEAST_STACK_BYTES:
             _thread.stack_size(STACK_BYTES)
         start_new_thread(run, (state,))
         thread = state
-    except (RuntimeError, MemoryError) as error:  # a limit of the system; the interpreter is being taken down
-        cold("encode").let_through(error)
+    except guard.ours(RuntimeError, MemoryError) as error:  # a limit of the system; the interpreter is being taken down
         cold("notes").debug("no background thread: " + str(error))
         targets.ready = monotonic() + RETRY_SECONDS
     finally:
         if 0 < size < LEAST_STACK_BYTES:
             _thread.stack_size(size)
-        if mask is not None:
-            sys.modules["_signal"].pthread_sigmask(sys.modules["_signal"].SIG_SETMASK, mask)
+        cold("forked").restore_signals(mask)
 
 
 def hook_forks():
@@ -145,6 +141,7 @@ def hook_forks():
     if hooked < wanted:
         hooked = wanted
         register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent)
+        cold("starting").watch_forks(True)
 
 
 def first_seconds():
@@ -154,15 +151,6 @@ def first_seconds():
     interval = getattr(recorder.settings, "flush_interval_seconds", INTERVAL_SECONDS)
     seconds = interval * int.from_bytes(os.urandom(4), "little") / 0xFFFFFFFF
     return min(seconds, getattr(recorder.settings, "heartbeat_seconds", 0.0) or seconds)
-
-
-def block_signals():
-    """Block all signals but those of faults in this thread; return the mask before, or None."""
-    signals = sys.modules.get("_signal")
-    if signals is None or not hasattr(signals, "pthread_sigmask"):
-        return None
-    hard = {getattr(signals, name, 0) for name in HARD_SIGNALS}
-    return signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals() - hard)
 
 
 def run(state):
@@ -209,7 +197,7 @@ def wake(state):
     try:
         if state.bell.locked():
             state.bell.release()
-    except RuntimeError:  # another thread has just done so
+    except guard.ours(RuntimeError):  # another thread has just done so
         return
 
 
@@ -269,7 +257,7 @@ def is_asleep(state):
             return os.read(descriptor, 1024).rpartition(b") ")[2][:1] in b"STt"
         finally:
             os.close(descriptor)
-    except OSError:  # it has just gone; no Linux, or no descriptor
+    except guard.ours(OSError):  # it has just gone; no Linux, or no descriptor
         return True
 
 
@@ -279,7 +267,7 @@ def has_gone(state):
         return False
     try:
         os.stat("/proc/self/task/%d" % state.tid)
-    except OSError:
+    except guard.ours(OSError):
         return True
     return False
 
@@ -323,8 +311,18 @@ def is_forking():
 
 def before_fork():
     """Runs in the thread that forks, before it does. One that another fork has not waited for may have ended since, and
-    have started its successor.
+    have started its successor. What a handler of a signal raises meanwhile is for `exits.on_unraisable`, but the thread
+    has to go first.
     """
+    try:
+        stop_for_fork()
+    except BaseException:
+        stop_for_fork()
+        raise
+
+
+def stop_for_fork():
+    """Have the thread end, and its successors."""
     state = None
     while thread is not state:
         state = thread

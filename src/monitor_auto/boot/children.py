@@ -29,12 +29,15 @@ monotonic = formats.monotonic
 
 known = {}
 """pid -> (number, when it was started on the monotonic clock) of children that nobody has waited for. A third member
-stands for an exit that was told already."""
+stands for an exit that was told already, or is just being told. Of shells of os.system the pid is unknown: there it is
+the number, negative."""
 early = {}
 """pid -> (when, facts, flags) of children that were waited for before they were known."""
 expected = []
 """Children whose pid is seen later, see `starting.expect`."""
 numbers = iter(range(1, 1 << 62))
+CALL = type(len).__call__
+"""Calls a builtin function: CALL(function, *args)."""
 
 
 def call_of(real, module, function):
@@ -50,26 +53,34 @@ def call_of(real, module, function):
 
 
 def around(kind, call, args, kwargs):
-    """Call the real function, with its hook around it; what it raises is returned as what raises it again in C."""
+    """Call the real function, with its hook around it; what it raises is returned as what raises it again in C.
+
+    C also keeps what it returns: a handler of a signal that comes as it does may raise, and then the child has been
+    started, or has been waited for, all the same.
+    """
     _, real, module, function = call
+    changed, results = None, []
     try:
         changed = guard.late(module, function, args, kwargs, real.__name__)
         if changed is None:
             return real(*args, **kwargs)
         args, kwargs, after, *more = changed
-        result = real(*args, **kwargs)
+        if kwargs:
+            results.append(real(*args, **kwargs))
+        else:
+            next(map(results.append, map(CALL, (real,), *zip(args))))
         if after is not None:
-            guard.call(function, after, result, *more)
-        return result
+            guard.call(function, after, results[0], *more)
+        return results[0]
     except BaseException as error:
-        return cold("starting").failed(error)
+        return cold("starting").failed(error, changed, results)
 
 
 def install(subprocess):
     """Stand in for what `subprocess` starts children with; None: before it is imported."""
     try:
         module = __import__("_posixsubprocess")
-    except ImportError:  # no such thing on this platform
+    except guard.ours(ImportError):  # no such thing on this platform
         return
     real = module.fork_exec
     patches.replace_calls(module, (("fork_exec", "children:on_fork_exec"),))
@@ -124,24 +135,31 @@ def started(pid, began, words, method, worker=None):
     if type(words) in (list, tuple):
         texts = [word if type(word) is str else cold("starting").text_of(word) for word in words[:100]]
         facts["argv"] = session.command_line(texts, recorder.settings.argv)
+    # Known before it is told: should a handler of a signal raise in between, there still is an exit.
+    key = pid or -number
+    if key in known or number > 4096:
+        cold("unwaited").make_room(key)
+    known[key] = (number, began)
     if not write("process.start", facts):
+        known.pop(key, None)
         return None
-    if pid in known or pid in early or number > 4096:
-        cold("unwaited").look(pid, (number, began))
-    elif pid:
-        known[pid] = (number, began)
+    if key in early:
+        cold("unwaited").catch_up(key)
     return number
 
 
-def exited(pid, facts, child=None):
+def exited(pid, facts):
     """Record the exit of a child that the program has learnt of."""
-    child = child or known.pop(pid, None)
+    child = known.get(pid)
     now = monotonic()
     if child is not None:
         duration_ms = round((now - child[1]) * 1000, 3)
-        if len(child) > 2:  # it was told that nobody has waited, before an exec that has failed
+        if len(child) > 2:  # before an exec that has failed, or a handler of a signal has come between
             facts = {**facts, "again": True}
-        write("process.exit", {"child": child[0], "pid": pid, "duration_ms": duration_ms, **facts})
+        known[pid] = told = (child[0], child[1], "told")
+        write("process.exit", {"child": child[0], "pid": pid if pid > 0 else None, "duration_ms": duration_ms, **facts})
+        if known.get(pid) is told:  # else another thread has started one with its pid
+            del known[pid]
     elif len(early) < 64 or not early.clear():
         early[pid] = (now, facts)
 

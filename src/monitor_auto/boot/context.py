@@ -74,7 +74,7 @@ def leave(span, token):
     """End a span: what was current before it is current again."""
     try:
         variable.reset(token)
-    except (ValueError, RuntimeError):  # begun in another context; ended already
+    except guard.ours(ValueError, RuntimeError):  # begun in another context; ended already
         if variable.get() is span:
             variable.set(None)
 

@@ -31,7 +31,7 @@ def command_line():
     """Return the words that this process was started with: `sys.orig_argv` has none of them (proc(5))."""
     try:
         fd = os.open("/proc/self/cmdline", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except guard.ours(OSError):
         return []
     try:
         return [os.fsdecode(word) for word in os.read(fd, 65536).rstrip(b"\0").split(b"\0")]

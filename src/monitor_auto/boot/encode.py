@@ -5,7 +5,9 @@ Guarantees: returns text that is one line of valid UTF-8 JSON below MAX_DATA_BYT
 misbehaves (in `__repr__`, `keys`, iteration, `__class__`, its metaclass) costs its own value and nothing else.
 """
 
-from . import cleaning, redact
+import sys
+
+from . import cleaning, guard, redact
 from .formats import quote
 
 MAX_DATA_BYTES = 60 * 1024
@@ -16,6 +18,8 @@ MAX_KEY_CHARS = 128
 LIMITS = ((32 * 1024, 2000), (2048, 2000), (200, 1000), (40, 200), (40, 40))
 """Characters of a string and number of values that are kept; the next is tried when the whole is too large. The last
 one fits always: a character takes at most six bytes."""
+LIBRARIES = ("builtins", "monitor_auto", "httpx", "httpcore", "h11", "anyio", "trio", "wrapt")
+"""Whose errors our own code comes to see."""
 LOOK_AHEAD = 512
 """Characters behind a cut that are redacted with the rest: what the cut goes through would not be recognised."""
 
@@ -30,7 +34,7 @@ def quote_any(text):
     """Return a JSON string literal of any text; lone surrogates become their escaped form."""
     try:
         text.encode()
-    except UnicodeEncodeError:
+    except guard.ours(UnicodeEncodeError):
         text = text.encode("utf-8", "backslashreplace").decode()
     return '"' + text.translate(ESCAPES) + '"'
 
@@ -69,6 +73,10 @@ def plain(text):
     return text if type(text) is str else str.__str__(text)
 
 
+_trace_of = BaseException.__dict__["__traceback__"].__get__
+_cause_of = BaseException.__dict__["__cause__"].__get__
+
+
 def class_name(value):
     """Return the name of a value's class, whatever its metaclass answers."""
     return _name_of(type(value))
@@ -77,25 +85,64 @@ def class_name(value):
 _name_of = type.__dict__["__name__"].__get__
 
 
+SIGINT = 2
+
+
 def let_through(error):
     """Raise again what an object has not raised itself: Ctrl-C, and what a handler of a signal has raised meanwhile."""
-    if isinstance(error, KeyboardInterrupt) or is_from_signal_handler(error):
+    if is_from_signal_handler(error):
         raise error
 
 
-def is_from_signal_handler(error):
-    """True when an exception was raised by a handler of the program's own that a signal has called while our code ran:
-    then it is the program's (a TimeoutError of an alarm), and must get through. Such a handler is told by its second
-    argument: the frame it has interrupted (signal.signal, 3.10 to 3.15).
+def is_programs(error):
+    """True when what was raised while our code ran is the program's own, and must get through: by a handler of a signal
+    (a TimeoutError of an alarm), or by another thread (ctypes: PyThreadState_SetAsyncExc): then it is of a class of the
+    program's, and our innermost frame has not called anybody.
     """
-    trace = error.__traceback__
+    return is_from_signal_handler(error) or is_thrown_in(error)
+
+
+def is_from_signal_handler(error):
+    """True when a handler of the program's, which a signal has called while our code ran, has raised an exception."""
+    return signal_of(error) is not None
+
+
+def signal_of(error):
+    """Return the number of the signal whose handler has raised an exception while our code ran; None: it was none.
+
+    Such a handler is told by its second argument: the frame it has interrupted (signal.signal, 3.10 to 3.15). From a
+    generator of ours its StopIteration comes as the cause of a RuntimeError (PEP 479).
+    """
+    trace = _trace_of(error)
     while trace is not None and trace.tb_next is not None:
         interrupted, trace = trace.tb_frame, trace.tb_next
+        values = []
         for value in list(trace.tb_frame.f_locals.values()):
-            # `def handler(*_)` has its arguments in a tuple.
-            if value is interrupted or type(value) is tuple and any(item is interrupted for item in value[:2]):
-                return True
-    return False
+            # `def handler(*_)` has its arguments in a tuple, as a method behind its object.
+            values += value[:3] if type(value) is tuple else (value,)
+        if any(value is interrupted or is_of_importlib(value) for value in values):
+            return next((value for value in values if type(value) is int), 0)
+    if isinstance(error, KeyboardInterrupt):
+        return SIGINT  # by Python's own handler, which is in C
+    cause = _cause_of(error) if type(error) is RuntimeError else None
+    return signal_of(cause) if type(cause) is StopIteration else None
+
+
+def is_of_importlib(value):
+    """True for a frame of the import machinery: tracebacks lose those (import.c: remove_importlib_frames)."""
+    return type(value) is type(sys._getframe()) and value.f_code.co_filename[:17] == "<frozen importlib"
+
+
+def is_thrown_in(error):
+    """True for an exception of a class of the program's in a frame of ours, which raises none of those."""
+    trace = _trace_of(error)
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not str(trace.tb_frame.f_globals.get("__package__")).startswith(__package__.partition(".")[0]):
+        return False
+    module = type.__dict__["__module__"].__get__(type(error))
+    package = module.partition(".")[0] if type(module) is str else ""
+    return package not in sys.stdlib_module_names and package not in LIBRARIES
 
 
 def safe_repr(value):

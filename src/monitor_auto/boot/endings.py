@@ -57,12 +57,16 @@ def end(reason, exit_code, **more):
     if "hooked" in loaded:
         more["hooks"] = guard.late("hooked", "on_end")
     session.is_ended = True
-    if reason != "exec":  # which may fail
-        session.outermost = None
-    if recorder.has_report:
-        guard.late("selfreport", "record", True)
-    recorder.segment.next_try = 0.0  # the last chance for lines that no disk has taken
-    recorder.record_facts("session.end", {**end_facts(session, reason, exit_code), **more})
+    try:
+        if reason != "exec":  # which may fail
+            session.outermost = None
+        if recorder.has_report:
+            guard.late("selfreport", "record", True)
+        recorder.segment.next_try = 0.0  # the last chance for lines that no disk has taken
+        recorder.record_facts("session.end", {**end_facts(session, reason, exit_code), **more})
+    except BaseException:  # by a handler of a signal
+        session.is_ended = False
+        raise
     return True
 
 
@@ -83,7 +87,7 @@ def end_facts(session, reason, exit_code):
         finally:
             system.close(fd)
         facts["max_rss_bytes"] = int(text.partition(b"VmHWM:")[2].split(None, 1)[0]) * 1024
-    except (OSError, AttributeError, IndexError, ValueError):
+    except guard.ours(OSError, AttributeError, IndexError, ValueError):
         if "resource" in sys.modules:
             facts["max_rss_bytes"] = sys.modules["resource"].getrusage(0).ru_maxrss  # RUSAGE_SELF
     return facts
@@ -94,12 +98,19 @@ def on_atexit():
     session, settings = recorder.session, recorder.settings
     if session is None or session.pid != system.getpid():
         return
-    guard.call("segment check", spool.check, recorder.segment)  # its number may be the program's by now
-    guard.call("end", end_normally)
-    if "hooked" in guard.cold.__globals__:
-        guard.late("hooked", "let_go")
-    if settings.exit_timeout_seconds and settings.scheme != "local" or recorder.segment.is_keeper:
-        guard.late("handover", "deliver_at_end")
+    for _ in range(9):
+        try:
+            guard.call("segment check", spool.check, recorder.segment)  # its number may be the program's by now
+            guard.call("end", end_normally)
+            if "hooked" in guard.cold.__globals__:
+                guard.late("hooked", "let_go")
+            if settings.exit_timeout_seconds and settings.scheme != "local" or recorder.segment.is_keeper:
+                guard.late("handover", "deliver_at_end")
+            break
+        except BaseException:  # by a handler of a signal: the program that it was meant for is over
+            if session.is_ended:  # who presses Ctrl-C does not want to wait
+                guard.cold("notes").debug("the last call was interrupted")
+                break
     if "background" in guard.cold.__globals__:
         guard.late("background", "stop_for_good")
 

@@ -56,7 +56,7 @@ def texts_of(entry):
         return
     try:
         names = os.listdir(entry)
-    except OSError:  # it is not there, or may not be read
+    except guard.ours(OSError):  # it is not there, or may not be read
         return
     exists, wanted = os.access, GROUP.encode()
     for name in sorted([name for name in names if name.endswith(KINDS)]):
@@ -71,11 +71,11 @@ def bytes_of(path):
     """Return what is in a file; nothing where it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except OSError:
+    except guard.ours(OSError):
         return b""
     try:
         return os.read(fd, MAX_BYTES)
-    except OSError:  # a folder of that name
+    except guard.ours(OSError):  # a folder of that name
         return b""
     finally:
         os.close(fd)

@@ -11,7 +11,7 @@ Guarantees:
 import os
 import sys
 
-from . import cold, encode, inherited, recorder
+from . import cold, guard, inherited, recorder
 from .session import PARENT_VARIABLE
 from .settings import OFF
 
@@ -42,8 +42,7 @@ def for_mapping(path, words, given, is_searched=False):
         len(given)  # C asks for it, a dict that is made of the mapping would not
         copy = {**given}
         texts = {os.fsdecode(name): os.fsdecode(value) for name, value in copy.items()}
-    except Exception as error:  # no mapping, or one of the program's own: the real function says so
-        encode.let_through(error)
+    except guard.ours(Exception):  # no mapping, or one of the program's own: the real function says so
         return None
     paths = [path]
     if is_searched and isinstance(path, (str, bytes)) and "/" not in os.fsdecode(path):
@@ -160,7 +159,7 @@ def first_line(path):
             text = os.read(descriptor, MAX_LINE)
         finally:
             os.close(descriptor)
-    except OSError:
+    except guard.ours(OSError):
         return ""
     lines = os.fsdecode(text).splitlines()
     if text[:2] != b"#!":

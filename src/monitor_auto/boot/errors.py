@@ -5,7 +5,7 @@ Guarantees: nothing of the exception is changed; code of its class (`__str__`, a
 Texts are redacted piece by piece: a message whole, the path of a file once.
 """
 
-from . import cleaning, cold, encode
+from . import cleaning, cold, encode, guard
 
 try:
     from _weakref import ref
@@ -171,14 +171,14 @@ def first_time(error):
     """
     try:
         proof = ref(error)
-    except TypeError:  # a builtin class, or no `ref`
+    except guard.ours(TypeError):  # a builtin class, or no `ref`
         proof = _dict_of(error)
     if _recent.get(id(error)) is proof:
         return False
     if len(_recent) >= MAX_RECENT:
         try:
             del _recent[next(iter(_recent))]
-        except (KeyError, RuntimeError, StopIteration):  # another thread does the same
+        except guard.ours(KeyError, RuntimeError, StopIteration):  # another thread does the same
             pass
     _recent[id(error)] = proof
     return True

@@ -105,15 +105,21 @@ def record_error(error, level, more):
 
 
 def on_unraisable(*args):
-    """Record what the hook was told; only the type of the object is kept: its repr is the program's code."""
+    """Record what the hook was told; only the type of the object is kept: its repr is the program's code. True: nothing
+    is to be printed, since it came out of a hook of ours: a handler of a signal has raised it there.
+    """
     unraisable = args[0] if len(args) == 1 else None
     error = getattr(unraisable, "exc_value", None)
+    trace = getattr(unraisable, "exc_traceback", None)
+    if trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        return cold("starting").put_off(error, trace.tb_frame.f_code.co_name)
     if isinstance(error, BaseException) and not isinstance(error, SystemExit):
         culprit = getattr(unraisable, "object", None)
         where = cold("errors").attribute(culprit, "__qualname__")
         where = where if type(where) is str else cold("encode").class_name(culprit)
         message = getattr(unraisable, "err_msg", None)
         record_error(error, "error", {"unraisable": message or "Exception ignored in", "object": where})
+    return False
 
 
 def on_thread_error(*args):

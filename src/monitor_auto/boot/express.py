@@ -23,8 +23,8 @@ _APPEND |= getattr(system, "O_NONBLOCK", 0)
 
 
 def deliver(settings, segment, deadline):
-    """Deliver the own session, whose segment is closed then. Return (True, None) when it is delivered and deleted, or
-    when Ctrl-C has ended that; else (False, what `last_call` goes on with: None, or (connection, bytes received), where
+    """Deliver the own session, whose segment is closed then. Return (True, None) when it is delivered and deleted;
+    else (False, what `last_call` goes on with: None, or (connection, bytes received), where
     no connection is one that nobody took in time).
     """
     inode = segment.inode
@@ -71,7 +71,7 @@ def usual_lines(settings, segment):
             data = system.read(fd, MAX_BYTES + 1)
         finally:
             system.close(fd)
-    except OSError:  # no descriptor left, a bad disk
+    except guard.ours(OSError):  # no descriptor left, a bad disk
         return None, False
     count = data.count(b"\n") - 1
     is_usual = not segment.was_torn and 0 < count <= settings.batch_size and len(data) <= MAX_BYTES
@@ -114,7 +114,7 @@ def connect(settings, deadline):
         connection.settimeout(left(deadline))
         connection.connect((_HOSTS[0], settings.port))
         return connection
-    except (OSError, OverflowError):
+    except guard.ours(OSError, OverflowError):
         connection.close()
         return None
 
@@ -142,7 +142,7 @@ def exchange(connection, settings, lines, deadline):
             piece = connection.recv(8192)
             received += piece
             verdict = judge(received) if piece else False
-    except OSError:  # the answer may be there all the same, or the time is up: `last_call` looks
+    except guard.ours(OSError):  # the answer may be there all the same, or the time is up: `last_call` looks
         pass
     return received, verdict
 
@@ -220,7 +220,7 @@ def retire(directory, base, number):
     name = f"{base}.{number}.jsonl"
     try:
         system.rename(f"{directory}/{name}", f"{directory}/runs/{base[17:29]}/{name}")
-    except OSError:  # there is no such run, as nearly always
+    except guard.ours(OSError):  # there is no such run, as nearly always
         remove(f"{directory}/{name}")
 
 
@@ -228,7 +228,7 @@ def remove(path: str) -> None:
     """Delete a file that may be gone already; a folder in its place is nobody's of us and stays."""
     try:
         system.unlink(path)
-    except (FileNotFoundError, IsADirectoryError):
+    except guard.ours(FileNotFoundError, IsADirectoryError):
         return
 
 
@@ -249,6 +249,6 @@ def add_to_account(path: str, line: bytes) -> bool:
                     return is_all
             finally:
                 system.close(fd)
-    except OSError as error:
+    except guard.ours(OSError) as error:
         cold("notes").debug(f"account not written: {error}")
         return False

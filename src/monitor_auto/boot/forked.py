@@ -5,10 +5,14 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 (`preexec_fn`) becomes a session only when it records something.
 """
 
+import sys
+
 from . import recorder, repairs, spool, start_session, targets
 
 ABOUT_TO_EXEC = (("subprocess", "_execute_child"), ("os", "_spawnvef"))
 """Module and function of those that fork in order to exec (3.10 to 3.15)."""
+HARD_SIGNALS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGKILL", "SIGSTOP")
+"""What a thread's own faults raise: blocked, they would kill without a trace."""
 
 
 def become_child(settings, lineage, frame):
@@ -16,7 +20,21 @@ def become_child(settings, lineage, frame):
     is who called fork.
 
     True: it is, or sleeps.
+
+    Signals wait meanwhile: a handler of the program's that raises would leave half a session.
     """
+    mask = block_signals()
+    again = getattr(start_session.__globals__.get("starting"), "again", None)
+    if again:  # for the parent
+        again.clear()
+    try:
+        return become(settings, lineage, frame)
+    finally:
+        restore_signals(mask)
+
+
+def become(settings, lineage, frame):
+    """Do that."""
     is_child_of_session = recorder.session is not None
     loaded = start_session.__globals__
     if is_child_of_session and "context" in loaded:  # with the first span
@@ -47,3 +65,18 @@ def become_child(settings, lineage, frame):
     else:
         wake()
     return True
+
+
+def block_signals():
+    """Block all signals but those of faults in this thread; return the mask before, or None."""
+    signals = sys.modules.get("_signal")
+    if signals is None or not hasattr(signals, "pthread_sigmask"):
+        return None
+    hard = {getattr(signals, name, 0) for name in HARD_SIGNALS}
+    return signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals() - hard)
+
+
+def restore_signals(mask):
+    """Undo that. What has come meanwhile is handled here."""
+    if mask is not None:
+        sys.modules["_signal"].pthread_sigmask(sys.modules["_signal"].SIG_SETMASK, mask)

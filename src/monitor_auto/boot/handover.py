@@ -4,7 +4,7 @@
 
 import sys
 
-from . import check_same, cold, formats, recorder, spool, system
+from . import check_same, cold, formats, guard, recorder, spool, system
 
 _READ = system.O_RDONLY | getattr(system, "O_NONBLOCK", 0) | getattr(system, "O_NOFOLLOW", 0)
 _READ |= getattr(system, "O_CLOEXEC", 0)
@@ -85,7 +85,7 @@ def has_token(path):
             header = system.read(fd, 16384).partition(b"\n")[0]
         finally:
             system.close(fd)
-    except OSError:  # it has begun another one
+    except guard.ours(OSError):  # it has begun another one
         return True
     return not header or b',"token":true' in header
 
@@ -94,13 +94,13 @@ def is_locked(path):
     """True when another process holds the lock of a `.live` file, that is: its session lives. Never for our own."""
     try:
         fd = system.open(path, _READ)
-    except OSError:
+    except guard.ours(OSError):
         return False
     try:
         if hasattr(system, "lockf"):
             system.lockf(fd, system.F_TEST, 0)
         return False
-    except OSError:
+    except guard.ours(OSError):
         return True
     finally:
         system.close(fd)

@@ -119,7 +119,7 @@ def skip():
     """Use up the number of an event that is not recorded; it does not count for the limit."""
     try:
         next(recorder.sequence)
-    except StopIteration:
+    except guard.ours(StopIteration):
         next(_master)
     else:
         _bucket.level += 1
@@ -174,7 +174,7 @@ def forget_oldest():
     """Make room for another place; what was left out there has been counted."""
     try:
         del _storms[next(iter(_storms))]
-    except (KeyError, RuntimeError, StopIteration):  # another thread does the same
+    except guard.ours(KeyError, RuntimeError, StopIteration):  # another thread does the same
         pass
 
 

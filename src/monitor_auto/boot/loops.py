@@ -56,7 +56,7 @@ def get_handler(loop):
     """Return the loop's handler; when it is asked for to handle an error, record that."""
     try:
         handler = vars(loop)[HANDLER]
-    except KeyError:
+    except guard.ours(KeyError):
         raise AttributeError("%r object has no attribute %r" % (type(loop).__name__, HANDLER)) from None
     frame = sys._getframe(1)
     if recorder.session is not None and frame.f_code.co_name == "call_exception_handler":

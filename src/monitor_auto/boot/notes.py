@@ -23,7 +23,7 @@ def note(part, error):
 
     What cannot be imported because of something that was done to us is no error of ours: a "problem", told once.
     """
-    if encode.is_from_signal_handler(error):
+    if encode.is_programs(error):
         return False
     reason = _reason(error) if isinstance(error, ImportError) else ""
     part, place = ("package", "") if reason else (part, _place(error))

@@ -2,7 +2,7 @@
 
 import os
 
-from . import cold
+from . import cold, guard
 from .settings import IS_ELEVATED, OFF
 
 BURST_SECONDS = 10
@@ -73,11 +73,11 @@ def read_site_file(path):
     """Return the `MONITOR_*` lines of the site file; an unreadable or absent file is an empty one."""
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except OSError:
+    except guard.ours(OSError):
         return {}
     try:
         text = os.read(fd, 65536).decode("utf-8", "replace").lstrip("\ufeff")
-    except OSError:
+    except guard.ours(OSError):
         return {}
     finally:
         os.close(fd)
@@ -138,7 +138,7 @@ def _quantity(values, name, default, units, problems):
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     try:
         quantity = float(number) * units[text[len(number) :]]
-    except (ValueError, KeyError):
+    except guard.ours(ValueError, KeyError):
         quantity = -1.0
     if 0 <= quantity < 1e15:
         return quantity

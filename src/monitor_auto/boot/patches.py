@@ -100,10 +100,14 @@ def replace_calls(owner, hooks):
 
 
 def on_hook(kind, call, args, kwargs):
-    """Call a hook of the interpreter, after `exits` has looked at what it is told."""
+    """Call a hook of the interpreter, after `exits` has looked at what it is told; True: that was all."""
     _, real, function = call
-    guard.late("exits", function, *args)
-    return real(*args, **kwargs)
+    is_done = False
+    try:
+        is_done = guard.late("exits", function, *args)
+    finally:  # whatever a handler of a signal raises
+        if not is_done:
+            real(*args, **kwargs)
 
 
 def replace_hook(owner, name, on_call):

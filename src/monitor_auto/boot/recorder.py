@@ -78,7 +78,7 @@ def write(kind, name, text):
     since = now - clock[0]
     try:
         number = next(sequence)
-    except StopIteration:  # left at once: what a signal handler of the program raises must not have it as its context
+    except guard.ours(StopIteration):  # left at once: what a signal handler raises must not have it as its context
         number = None
     if number is None:
         number = cold("limits").next_number(kind, name)
@@ -98,8 +98,8 @@ def write(kind, name, text):
         return event_id
     try:
         written = system.write(segment.fd, line)
-    except OSError as error:  # closed by the program, a full disk, a segment not open yet
-        cold("repairs").append_carefully(segment, line, error)
+    except guard.ours(OSError):  # closed by the program, a full disk, a segment not open yet
+        cold("repairs").append_carefully(segment, line)
         return event_id
     if written != len(line):
         segment.is_torn = True

@@ -62,10 +62,10 @@ def make_record():
                     kinds = encoded.translate(kinds_of)
                     if kinds.count(b"@") == len(data) and not needs_look(text, kinds) and len(text) < MAX_FAST_CHARS:
                         return write(kind, name, text)
-            except Exception as error:  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
-                encode.let_through(error)
+            except guard.ours(Exception):  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
+                pass
             return write(kind, *careful(name, data))
-        except Exception as error:  # no memory or stack, an interpreter half gone, a bug of ours
+        except guard.ours(Exception) as error:  # no memory or stack, an interpreter half gone, a bug of ours
             guard.note("record", error)
             return None
 
@@ -134,8 +134,7 @@ def make_flat_encoder():
     """Return `_json`'s C encoder for one call without the json package (8 ms to import), or one that always refuses."""
     try:
         module = stdlib.load("_json")
-    except (ImportError, OSError, MemoryError) as error:  # a shared object takes a descriptor and memory
-        encode.let_through(error)
+    except guard.ours(ImportError, OSError, MemoryError):  # a shared object takes a descriptor and memory
         module = None
     if module is None or not hasattr(module, "make_encoder"):
         return _refuse

@@ -24,7 +24,7 @@ from .spool import facts_of, raise_descriptor
 
 try:
     import _signal
-except ImportError:
+except guard.ours(ImportError):
     _signal = None
 
 BLOCK_BYTES = 65536
@@ -77,7 +77,7 @@ class Pump:
                     is_ended = True
                     break
                 self.tell(first_only=True)
-        except OSError as error:  # nobody reads any more; a full disk
+        except guard.ours(OSError) as error:  # nobody reads any more; a full disk
             self.fault = error
         self.is_busy = False
         self.tell()
@@ -96,7 +96,7 @@ class Pump:
                     return None
             try:
                 return os.read(self.source, BLOCK_BYTES)
-            except BlockingIOError:
+            except guard.ours(BlockingIOError):
                 continue
             except OSError as error:
                 if error.errno == 5:  # EIO: nobody has the other side of the terminal any more
@@ -124,7 +124,7 @@ def read_event(line):
     prepare()
     try:
         text = line[len(splitting.PREFIX) :].strip().decode()
-    except UnicodeDecodeError:
+    except guard.ours(UnicodeDecodeError):
         return None
     if not _strict.is_json_object(text):
         return None
@@ -179,7 +179,7 @@ def write_all(fd, data):
     while data:
         try:
             data = data[os.write(fd, data) :]
-        except BlockingIOError:
+        except guard.ours(BlockingIOError):
             _wait_for_room(fd)
 
 
@@ -219,7 +219,7 @@ def install():
     """
     try:
         module = __import__("_posixsubprocess")
-    except ImportError:
+    except guard.ours(ImportError):
         return
     real_fork_exec = module.fork_exec
 
@@ -266,7 +266,7 @@ def divert(fd, pid):
     os.close(read_end)
     try:
         start_new_thread(run, (pump,))
-    except RuntimeError:  # 3.12 starts none any more while the interpreter ends
+    except guard.ours(RuntimeError):  # 3.12 starts none any more while the interpreter ends
         os.dup2(source, fd, inheritable=False)
         close(pump)
 

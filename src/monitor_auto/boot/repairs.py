@@ -9,7 +9,7 @@ import os
 import sys
 from _thread import _count as other_threads
 
-from . import check_same, cold, encode, guard, notes, patches, recorder, spool, stdlib
+from . import check_same, cold, guard, notes, patches, recorder, spool, stdlib
 from .formats import monotonic
 from .spool import CROWDED_BYTES, HIGHEST_DESCRIPTOR, MAX_SEGMENT_BYTES, facts_of, raise_descriptor
 
@@ -27,10 +27,8 @@ TURN_SECONDS = 1.0
 """How long a flush waits for a repair: a signal handler that flushes may have interrupted it in its own thread."""
 
 
-def append_carefully(segment, line, error=None):
-    """Queue a line, then repair what is broken and write the queue. `error` is what writing raised, if anything."""
-    if error is not None:
-        encode.let_through(error)  # a TimeoutError of the program's alarm is an OSError, too
+def append_carefully(segment, line):
+    """Queue a line, then repair what is broken and write the queue."""
     if segment.is_torn:
         segment.was_torn = True  # from now on lines are looked at one by one (delivery/bulk.py)
     keep(segment, line)
@@ -57,7 +55,7 @@ def check(segment):
         elif os.fstat(segment.fd).st_size > segment.max_bytes:
             spool.begin(segment, segment.directory)
             is_full = True
-    except OSError as error:  # a full disk, no descriptors: the next check tries again
+    except guard.ours(OSError) as error:  # a full disk, no descriptors: the next check tries again
         notes.debug("segment not put right: " + str(error))
     finally:
         segment.busy.release()
@@ -90,7 +88,7 @@ def open_anywhere(segment):
         return True
     try:
         others = cold("parsing").fallback_directories()
-    except (ImportError, OSError):  # no descriptor left to read the module with
+    except guard.ours(ImportError, OSError):  # no descriptor left to read the module with
         others = ()
     for directory in others:
         if open_in(segment, directory):
@@ -108,7 +106,7 @@ def open_in(segment, directory):
         is_crowded = os.lstat(directory).st_size > CROWDED_BYTES
         segment.is_keeper = segment.base[-1] == "0" and (is_crowded or segment.base[-2] == "0")
         return spool.open_in(segment, directory)
-    except OSError as error:
+    except guard.ours(OSError) as error:
         notes.debug("spool " + directory + " cannot be used: " + str(error))
         if error.errno in NO_LOCKS:
             forget_lock(segment, directory)
@@ -119,7 +117,7 @@ def forget_lock(segment, directory):
     """Delete the lock file of a session that cannot be locked: every program would leave one, for nobody to claim."""
     try:
         os.unlink(directory + "/" + segment.base + ".live")
-    except OSError:  # the file system is of no use at all
+    except guard.ours(OSError):  # the file system is of no use at all
         return
 
 
@@ -170,7 +168,7 @@ def drain(segment):
         is_at_limit = False
         try:
             written = os.write(segment.fd, data)
-        except OSError as error:
+        except guard.ours(OSError) as error:
             written, is_at_limit = 0, error.errno == EFBIG
         segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
         if written < len(data):
@@ -202,7 +200,7 @@ def begin_next(segment, is_fresh):
         if not is_fresh:
             spool.begin(segment, segment.directory)
             return True
-    except OSError as error:
+    except guard.ours(OSError) as error:
         notes.debug("no further segment: " + str(error))
     segment.next_try = now + RETRY_SECONDS
     return False
@@ -226,7 +224,7 @@ def rescue(segment):
         if facts.st_ino != segment.inode or facts.st_nlink or facts.st_size > 4 * MAX_SEGMENT_BYTES:
             return b""
         data = os.pread(segment.fd, facts.st_size, 0)
-    except OSError:
+    except guard.ours(OSError):
         return b""
     return data[data.find(b"\n") + 1 :]
 
@@ -239,7 +237,7 @@ def turn(segment):
         last = segment.number
         spool.begin(segment, segment.directory)
         return last
-    except OSError as error:  # a full disk, no descriptors
+    except guard.ours(OSError) as error:  # a full disk, no descriptors
         notes.debug("no further segment: " + str(error))
         return segment.number - 1
     finally:
@@ -295,7 +293,7 @@ def private_directory(path):
     """Return a directory that only this user can read, making it if need be. Raises OSError where there can be none."""
     try:
         facts = os.lstat(path)
-    except FileNotFoundError:
+    except guard.ours(FileNotFoundError):
         os.makedirs(path, 0o700, exist_ok=True)
         os.chmod(path, 0o700)  # whatever the umask has left of it
         facts = os.lstat(path)

@@ -42,7 +42,7 @@ def rate_of(text):
     text = text.strip()
     try:
         rate = float(text[:-1]) / 100 if text[-1:] == "%" else float(text)
-    except ValueError:
+    except guard.ours(ValueError):
         return None
     return rate if 0 <= rate <= 1 else None
 

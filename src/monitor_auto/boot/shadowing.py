@@ -5,6 +5,8 @@
 import os
 import sys
 
+from . import guard
+
 
 def shadowed(libraries=()):
     """Return the names that an import would now take from elsewhere than where they belong: modules of the standard
@@ -46,7 +48,7 @@ def modules_in(folder):
     """Return the names of stdlib modules that files or packages of a folder bear."""
     try:
         entries = os.listdir(folder)
-    except OSError:
+    except guard.ours(OSError):
         return set()
     found = set()
     for entry in entries:

@@ -88,7 +88,7 @@ def open_segment(segment):
         if facts.st_mode == 0o040700 and facts.st_uid == system.geteuid():
             segment.is_keeper = segment.base[-1] == "0" and (facts.st_size > CROWDED_BYTES or segment.base[-2] == "0")
             return open_in(segment, directory)
-    except (OSError, AttributeError):  # not there yet, not ours, full; a system without users
+    except guard.ours(OSError, AttributeError):  # not there yet, not ours, full; a system without users
         pass
     return cold("repairs").open_anywhere(segment)
 
@@ -107,7 +107,7 @@ def take_lock(segment, directory):
     for _ in range(8):
         try:
             fd = system.open(directory + "/" + segment.base + ".live", CREATING, 0o600)
-        except FileExistsError:  # the program has closed our descriptor, and with it the lock has gone
+        except guard.ours(FileExistsError):  # the program has closed our descriptor, and with it the lock has gone
             fd = system.open(directory + "/" + segment.base + ".live", CREATING & ~system.O_EXCL, 0o600)
         fd = raise_descriptor(fd, segment.live_fd if facts_of(segment.live_fd, segment.live_inode) else -1)
         if hasattr(system, "lockf"):  # on Windows the open file itself has to do
@@ -133,7 +133,7 @@ def begin(segment, directory):
         try:
             fd = system.open(name + str(number) + ".jsonl", CREATING | system.O_APPEND, 0o600)
             break
-        except FileExistsError:
+        except guard.ours(FileExistsError):
             continue
     inode = system.fstat(fd).st_ino
     try:
@@ -171,9 +171,7 @@ def facts_of(fd, inode=None):
     """Return the `fstat` of an open descriptor that is still that file, else None. Its file may have lost its name."""
     try:
         facts = system.fstat(fd)
-    except OSError as error:
-        if error.errno is None:  # a TimeoutError that the program's alarm has raised: the system's have a number
-            raise
+    except guard.ours(OSError):
         return None
     return facts if inode is None or facts.st_ino == inode else None
 
@@ -196,7 +194,7 @@ def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
             system.dup2(fd, number, inheritable=False)
             system.close(fd)
             return number
-    except (OSError, ValueError, AttributeError):  # no such limit, or no number left
+    except guard.ours(OSError, ValueError, AttributeError):  # no such limit, or no number left
         pass
     return fd
 
@@ -204,11 +202,11 @@ def raise_descriptor(fd, old, low=LOW_DESCRIPTOR):
 def one_line(path):
     try:
         fd = system.open(path, system.O_RDONLY | getattr(system, "O_CLOEXEC", 0))
-    except OSError:
+    except guard.ours(OSError):
         return ""
     try:
         return system.read(fd, 64).decode("utf-8", "replace").strip()
-    except OSError:
+    except guard.ours(OSError):
         return ""
     finally:
         system.close(fd)

@@ -49,7 +49,7 @@ def on_start_thread(args, kwargs, name):
     if given is not None and not len(given):
         try:
             given.run(context.variable.set, span)
-        except RuntimeError:  # the program's own, which is in use
+        except guard.ours(RuntimeError):  # the program's own, which is in use
             pass
     return (_bind(context.holding(span).run, args[0]), *args[1:]), kwargs, None
 

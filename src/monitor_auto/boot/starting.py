@@ -4,13 +4,15 @@ preexec_fn of `subprocess`, the workers of a fork server. Builtin modules only. 
 
 import os
 import sys
-from _thread import get_ident
+from _thread import get_ident, interrupt_main, start_new_thread
 from _weakref import ref
 
-from . import children, cold, guard, patches, redact
+from . import children, cold, guard, patches, redact, stdlib
 from .formats import monotonic
 
 never = object()
+again = None
+"""Numbers of signals that are to come again after a fork."""
 FORKING = {
     ("os", "_spawnvef"): "os.spawn",
     ("multiprocessing.popen_fork", "_launch"): "multiprocessing.fork",
@@ -42,17 +44,37 @@ _ended = _end()  # one that has come to its end raises what it is told to withou
 _ended.close()
 
 
-def failed(error):
-    """Return what raises an error again that our own frames are cut off from: nothing has been started."""
+def failed(error, changed=None, results=()):
+    """Return what raises an error again that our own frames are cut off from. `changed` is what the hook has returned,
+    `results` has what the real function has.
+    """
+    if changed is not None and changed[2] is not None:
+        guard.call("after " + type(error).__name__, after_all, results, *changed[2:])
     if "context" in cold.__globals__:
         guard.late("context", "take_back")
+    made = object.__new__(Failed)
+    made.__next__ = raising(error)
+    return made
+
+
+def raising(error):
+    """Return what raises an error, without our frames, when it is called."""
     trace = BaseException.__dict__["__traceback__"].__get__(error)
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
     BaseException.with_traceback(error, trace)  # not by its own attribute: a frozen dataclass refuses that
-    made = object.__new__(Failed)
-    made.__next__ = patches.bind(_ended.throw, error)
-    return made
+    return patches.bind(_ended.throw, error)
+
+
+def after_all(results, after, *more):
+    """Record what a call has done that a handler of a signal has then broken off, in our own code or just before. What
+    was recorded by then is not recorded again.
+    """
+    if not results:
+        if hasattr(after, "give_up"):
+            after.give_up()
+    elif after is not children.started or children.known.get(results[0], (0, None))[1] != more[0]:
+        after(results[0], *more)
 
 
 def hand_down():
@@ -93,23 +115,56 @@ def install_forkserver(forkserver):
     patches.replace_calls(forkserver, (("read_signed", "starting:on_read_signed"),))
 
 
+def watch_forks(is_behind=False):
+    """From now on signals that were put off (`put_off`) come again after a fork. The hook for that is in C, so that
+    behind it no step of ours is taken. With `is_behind` there is another hook of ours before it, since just now.
+    """
+    global again
+    functools = stdlib.load("_functools") if again is None or is_behind else None
+    if functools is not None:
+        again = []  # the one before may be asked too early, and stays empty
+        hook = functools.partial(again.sort, key=interrupt_main)
+        os.register_at_fork(after_in_child=hook, after_in_parent=hook)
+    if again:
+        again.clear()
+
+
+def put_off(error, hook):
+    """Have a signal come again whose handler has raised this in what C has called of ours, and would print. `hook` is
+    the name of that. False where it is not known which signal that was.
+    """
+    number = cold("encode").signal_of(error)
+    if number is None or again is None and "fork" in hook:
+        return False
+    if "fork" in hook:
+        again.append(number)
+    elif hook != "on_atexit":  # a collection of garbage; at the exit there is nobody left whom it could interrupt
+        start_new_thread(interrupt_main, (number,))
+    return True
+
+
 def on_fork(real):
     """Return what calls os.fork or os.forkpty in C, and then tells us the result."""
+    watch_forks()
     hand_down()
     began = forking[get_ident()] = monotonic()
     name = real.__name__
 
     def after_fork(result):
-        pid = result if name == "fork" else result[0]
-        forking.pop(get_ident(), None)
-        if pid:
-            background = cold.__globals__.get("background")  # if it is loaded
-            if background is not None:
-                background.go_on()
-            guard.call("fork", on_forked, pid, name, began, sys._getframe(1))
-        return result
+        try:
+            pid = result if name == "fork" else result[0]
+            forking.pop(get_ident(), None)
+            if pid:
+                background = cold.__globals__.get("background")  # if it is loaded
+                if background is not None:
+                    background.go_on()
+                guard.call("fork", on_forked, pid, name, began, sys._getframe(1))
+            return patches.bind(next, iter((result,)))
+        except BaseException as error:  # a handler of the program's: raised again, behind our frame
+            return raising(error)
 
-    return map(after_fork, iter(real, never)).__next__  # until it returns `never`
+    # All in C but for that function, until fork returns `never`; what it returns is called for the result.
+    return map(patches.bind.__call__, map(after_fork, iter(real, never))).__next__
 
 
 def on_forked(pid, name, began, frame):
@@ -140,6 +195,7 @@ def expect(frame):
     """`subprocess` is about to fork with a preexec_fn. No frame of ours may be between, see `children.py`, so what is
     started is told by its Popen afterwards: (weak reference to that, words, when).
     """
+    watch_forks()
     values = frame.f_locals
     environment = values.get("env_list")
     if environment is not None:
@@ -156,7 +212,10 @@ def settle():
         popen = entry[0]()
         pid = None if popen is None else vars(popen).get("pid")
         if popen is None or pid is not None:
-            children.expected.remove(entry)
+            try:
+                children.expected.remove(entry)
+            except guard.ours(ValueError):  # a `__del__` or a handler of a signal was faster
+                continue
         if pid is not None:
             children.started(pid, entry[2], entry[1], "subprocess")
 
@@ -180,7 +239,7 @@ def on_system(args, kwargs, name):
     try:
         if not isinstance(command, (str, bytes)) or b"\0" in os.fsencode(command):
             return None  # an error, or an object that has code
-    except UnicodeError:  # which the real function raises, too
+    except guard.ours(UnicodeError):  # which the real function raises, too
         return None
     began = monotonic()
     number = children.started(None, began, ["sh", "-c", command], "os.system")
@@ -191,8 +250,10 @@ def on_system(args, kwargs, name):
         if "context" in cold.__globals__:
             cold("context").take_back()
         if number is not None:
-            children.exited(None, cold("unwaited").facts_of_status(status), (number, began))
+            children.exited(-number, cold("unwaited").facts_of_status(status))
 
+    if number is not None:  # nothing was started, or nobody knows how it has ended
+        after_system.give_up = lambda: children.exited(-number, {"waited": False})
     return args, kwargs, after_system
 
 
@@ -209,9 +270,9 @@ def on_read_signed(args, kwargs, name):
     began = monotonic()
 
     def after_read_signed(value):
-        if is_launch:
+        if is_launch and children.known.get(value, (0, None))[1] != began:
             children.started(value, began, None, "multiprocessing.forkserver", worker=worker)
-        else:
+        elif not is_launch:
             facts = {"exit_code": value} if value >= 0 else {"signal": cold("unwaited").signal_name(-value)}
             children.exited(popen.pid, facts)
 

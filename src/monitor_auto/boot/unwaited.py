@@ -5,7 +5,7 @@ Guarantees: nothing is reaped. WNOWAIT leaves a child as it is.
 
 import sys
 
-from . import children, cold, patches, system
+from . import children, cold, guard, patches, system
 
 
 def on_wait(result):
@@ -38,38 +38,40 @@ def on_end():
     if children.expected:
         cold("starting").settle()
     for pid, child in list(children.known.items()):
-        tell(pid, False)
+        tell(pid)
         children.known[pid] = (*child[:2], "told")
 
 
-def look(pid, child):
-    """A child is started whose pid was another's, or was reaped before we have come here; or there are very many."""
+def make_room(pid):
+    """A child is started whose pid was another's, or there are very many."""
     if pid in children.known:  # the one before is gone, and somebody has reaped it where we could not see
         tell(pid)
     if len(children.known) > 4096:
         for other in list(children.known):
-            if peek(other) != RUNNING:
+            if other > 0 and peek(other) != RUNNING:
                 tell(other)
-    children.known[pid] = child
-    seen = children.early.pop(pid, None)
-    if seen is not None and seen[0] >= child[1]:
+
+
+def catch_up(pid):
+    """A child is started that was perhaps reaped before we have come here."""
+    child, seen = children.known.get(pid), children.early.pop(pid, None)
+    if child is not None and seen is not None and seen[0] >= child[1]:
         children.exited(pid, seen[1])
 
 
 RUNNING = {"running": True}
 
 
-def tell(pid, is_final=True):
+def tell(pid):
     """Record the exit of a child, or that it still runs, where the program has not waited."""
-    child = children.known.pop(pid) if is_final else children.known[pid]
-    children.exited(pid, {**peek(pid), "waited": False}, child)
+    children.exited(pid, {**peek(pid), "waited": False})
 
 
 def peek(pid):
     """Return what can be seen of a child without reaping it: that it runs, how it ended; nothing when it was reaped."""
     try:
         result = patches.real_of(system.waitid)(system.P_PID, pid, system.WEXITED | system.WNOHANG | system.WNOWAIT)
-    except (OSError, AttributeError):  # another's by now; no waitid on this platform
+    except guard.ours(OSError, AttributeError):  # another's by now; no waitid on this platform
         return {}
     return RUNNING if result is None else facts_of_code(result.si_code, result.si_status)
 

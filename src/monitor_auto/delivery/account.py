@@ -89,7 +89,7 @@ class Account:
         """Count what one segment still holds, and what was delivered of it."""
         try:
             descriptor, facts = open_own(segment.path)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             return
         try:
             header, begin = read_header(descriptor)
@@ -99,7 +99,7 @@ class Account:
             for text, _ in read_lines(descriptor, begin, float("inf")):
                 count += bool(text)
                 segment.tally.see(text)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             return
         finally:
             os.close(descriptor)
@@ -170,7 +170,7 @@ def read_account(path: str) -> Iterator[tuple[str, Tally]]:
     """Yield (name, tally) of every whole line of an account; an absent or strange file has none."""
     try:
         descriptor, _ = open_own(path)
-    except (OSError, Unreadable):
+    except guard.ours(OSError, Unreadable):
         return
     try:
         for text, _ in read_lines(descriptor, 0, float("inf")):

@@ -3,6 +3,7 @@
 Guarantees: builtin modules only. The table is the one place that knows status codes.
 """
 
+from monitor_auto.boot import guard
 from monitor_auto.boot.formats import wall_clock
 
 TYPE_CHECKING = False  # see lines.py
@@ -68,7 +69,7 @@ def retry_after(header: str, body: bytes) -> float:
     text = header.strip() or str(_object(body).get("retry_after", ""))
     try:
         seconds = float(text) if text[:1].isdigit() else _seconds_until(text)
-    except ValueError:
+    except guard.ours(ValueError):
         return 0.0
     return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
 
@@ -78,7 +79,7 @@ def _object(body: bytes) -> "dict[str, Any]":
 
     try:
         text = body.decode()
-    except UnicodeDecodeError:
+    except guard.ours(UnicodeDecodeError):
         return {}
     text = text.strip()
     return strict.parse(text) if len(text) <= 1 << 20 and strict.is_json_object(text) else {}

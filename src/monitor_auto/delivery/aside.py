@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from monitor_auto.boot import notes
+from monitor_auto.boot import guard, notes
 
 from .segments import Line
 
@@ -22,7 +22,7 @@ def put_file(directory: str, name: str, reason: str) -> None:
         target = f"{target}.{os.urandom(4).hex()}"
     try:
         os.rename(f"{directory}/{name}", target)
-    except FileNotFoundError:  # another process was quicker
+    except guard.ours(FileNotFoundError):  # another process was quicker
         return
     notes.ledger("aside", reason=reason, file=name, count=1)
 
@@ -36,7 +36,7 @@ def put_lines(lines: list[Line]) -> None:
             path = f"{folder(segment.directory)}/{segment.base}.lines"
             if _size(path) + len(data) <= MAX_LINES_BYTES:
                 notes.append_private(path, data)
-        except OSError as error:  # most damaged lines come from a full disk
+        except guard.ours(OSError) as error:  # most damaged lines come from a full disk
             notes.debug(f"damaged lines of {segment.base} are only counted: {error}")
         notes.ledger("aside", reason=lines[0].fault, file=os.path.basename(segment.path), count=len(texts))
 
@@ -46,7 +46,7 @@ def folder(directory: str) -> str:
     path = directory + "/aside"
     try:
         os.mkdir(path, 0o700)
-    except FileExistsError:
+    except guard.ours(FileExistsError):
         if os.path.islink(path) or not os.path.isdir(path):
             raise
     return path
@@ -55,5 +55,5 @@ def folder(directory: str) -> str:
 def _size(path: str) -> int:
     try:
         return os.lstat(path).st_size
-    except OSError:
+    except guard.ours(OSError):
         return 0

@@ -53,7 +53,7 @@ def enforce(settings: "Any", directory: str, own_base: str, seconds: float = LIM
     try:
         lock = take_lock(f"{directory}/bounds.lock")
         Keeper(settings, directory, own_base, monotonic() + seconds).run()
-    except BlockingIOError:  # another process is at it
+    except guard.ours(BlockingIOError):  # another process is at it
         return
     finally:
         if lock >= 0:
@@ -67,7 +67,7 @@ def take_lock(path: str) -> int:
     try:
         if hasattr(os, "lockf"):
             os.lockf(descriptor, os.F_TLOCK, 0)
-    except OSError as error:
+    except guard.ours(OSError) as error:
         os.close(descriptor)
         raise BlockingIOError from error
     return descriptor
@@ -93,7 +93,7 @@ class Keeper(Listing):
             self.limit_bytes()
             self.limit_files()
             account.compact_if_long(self.directory)
-        except OutOfTime:
+        except guard.ours(OutOfTime):
             notes.debug("bounds of the spool: not all was done in time, the next one goes on")
         finally:
             for (reason, kind), count in self.dropped.items():
@@ -200,7 +200,7 @@ class Keeper(Listing):
             else:
                 remove(path)
             self.count(reason, {"aside": 1})
-        except OSError as error:  # a folder with something in it
+        except guard.ours(OSError) as error:  # a folder with something in it
             notes.debug(f"left in aside/: {error}")
 
     def limit_files(self) -> None:
@@ -252,12 +252,12 @@ class Keeper(Listing):
         """Work on one segment; one that fails is left, one that is none of ours is put aside."""
         try:
             work(segment, claim)
-        except FileNotFoundError:
+        except guard.ours(FileNotFoundError):
             segment.is_finished = True
-        except Unreadable as error:
+        except guard.ours(Unreadable) as error:
             if claim is not None:
                 claim.put_aside(segment, str(error))
-        except OSError as error:  # a full or bad disk
+        except guard.ours(OSError) as error:  # a full or bad disk
             notes.debug(f"bounds of the spool: {error}")
 
     def kinds_of(self, base: str) -> set[str]:

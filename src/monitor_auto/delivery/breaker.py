@@ -9,6 +9,7 @@ Guarantees:
 
 import os
 
+from monitor_auto.boot import guard
 from monitor_auto.boot.formats import endpoint_key, wall_clock
 
 from .answers import MAX_RETRY_AFTER_SECONDS
@@ -48,7 +49,7 @@ def is_away(directory: str, settings: "Any", probe_seconds: float) -> bool:
         return True
     try:
         _write(directory, settings, now + probe_seconds, failures, record)
-    except OSError:  # a full disk: then everybody tries
+    except guard.ours(OSError):  # a full disk: then everybody tries
         return False
     return False
 
@@ -67,7 +68,7 @@ def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
     """Return (until in Unix seconds, failures in a row, fingerprint, rest of the record); zeros if there is none."""
     try:
         descriptor, facts = open_own(path_of(directory, endpoint_key(settings.endpoint)))
-    except (OSError, Unreadable):
+    except guard.ours(OSError, Unreadable):
         return 0.0, 0, "", b""
     try:
         text = os.read(descriptor, 4096)
@@ -97,7 +98,7 @@ def note_failure(
     seconds = pause_seconds(failures, is_misplaced, retry_after_seconds, os.urandom(1)[0] / 255)
     try:
         _write(directory, settings, now + seconds, failures + 1, record)
-    except OSError as problem:  # the spool is gone, or read-only by now
+    except guard.ours(OSError) as problem:  # the spool is gone, or read-only by now
         notes.debug(f"the others are not told of the failure: {problem}")
 
 
@@ -120,5 +121,5 @@ def _write(directory: str, settings: "Any", until: float, failures: int, record:
     path = path_of(directory, endpoint_key(settings.endpoint))
     try:
         write_whole(path, data)
-    except OSError:  # a full disk still gives names away
+    except guard.ours(OSError):  # a full disk still gives names away
         os.close(os.open(path, WRITE | os.O_TRUNC, 0o600))

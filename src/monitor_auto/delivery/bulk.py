@@ -9,7 +9,7 @@ Guarantees:
 
 import os
 
-from monitor_auto.boot import express
+from monitor_auto.boot import express, guard
 
 from . import answers, deaths
 from .batches import MAX_BODY_BYTES, framed
@@ -37,7 +37,7 @@ def is_worthwhile(segment: "Segment") -> bool:
     """Return whether a segment is so long."""
     try:
         return os.lstat(segment.path).st_size >= WORTHWHILE_BYTES
-    except OSError:
+    except guard.ours(OSError):
         return False
 
 
@@ -63,7 +63,7 @@ def deliver(
             tell_exits(lines, remember)
             if not send(segment, sending, lines):
                 return False
-    except Unusual:
+    except guard.ours(Unusual):
         return True
     finally:
         os.close(descriptor)

@@ -95,9 +95,9 @@ class Call:
         for segment in own:
             try:
                 yield from segment.read(self.deadline if deadline is None else deadline)
-            except FileNotFoundError:
+            except guard.ours(FileNotFoundError):
                 continue
-            except Unreadable as error:
+            except guard.ours(Unreadable) as error:
                 self.is_unread = True
                 notes.ledger("problem", part="own segment", error=str(error))
         tree = tree_of(self.base)
@@ -126,7 +126,7 @@ class Call:
         """Return whether segments have a size that an exit can afford to read."""
         try:
             return all(os.lstat(Segment(claim.directory, claim.base, n).path).st_size < MAX_READ_BYTES for n in numbers)
-        except OSError:
+        except guard.ours(OSError):
             return False
 
     def deliver_orphans(self) -> None:
@@ -147,7 +147,7 @@ class Call:
                 most -= 1
                 if not most:
                     break
-        except OutOfTime:
+        except guard.ours(OutOfTime):
             return False
         return True
 

@@ -60,13 +60,13 @@ class Claim:
         for segment in list(self.segments):
             try:
                 yield from segment.read(deadline, is_good, check)
-            except FileNotFoundError:
+            except guard.ours(FileNotFoundError):
                 self.segments.remove(segment)
-            except Withheld:
+            except guard.ours(Withheld):
                 self.withheld += 1
-            except Unreadable as error:
+            except guard.ours(Unreadable) as error:
                 self.put_aside(segment, str(error))
-            except OSError as error:  # a bad disk, no descriptors left: it stays for another time
+            except guard.ours(OSError) as error:  # a bad disk, no descriptors left: it stays for another time
                 guard.note("read segment", error)
         self.is_complete = True
 
@@ -101,7 +101,9 @@ class Claim:
 
         try:
             lost.write(self, settings)
-        except (OSError, Unreadable) as error:  # a full disk, a hostile file: its events are delivered without it
+        except guard.ours(
+            OSError, Unreadable
+        ) as error:  # a full disk, a hostile file: its events are delivered without it
             notes.debug(f"no session.lost for {self.base}: {error}")
 
     def put_aside(self, segment: Segment, reason: str) -> None:
@@ -112,7 +114,7 @@ class Claim:
             aside.put_file(self.directory, os.path.basename(segment.path), reason)
             remove(segment.position_path)
             self.segments.remove(segment)
-        except OSError as error:  # a full disk has no room for the folder
+        except guard.ours(OSError) as error:  # a full disk has no room for the folder
             notes.debug(f"{os.path.basename(segment.path)} not put aside: {error}")
 
     def is_settled(self) -> bool:
@@ -166,7 +168,7 @@ def _lock(path: str, is_lonely: bool) -> "int | None":
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | (0 if is_lonely else os.O_CREAT)
     try:
         descriptor = os.open(path, flags, 0o600)
-    except OSError:
+    except guard.ours(OSError):
         _put_aside_if_strange(path)
         return None
     try:
@@ -178,7 +180,7 @@ def _lock(path: str, is_lonely: bool) -> "int | None":
                 return descriptor
         else:
             _put_aside_if_strange(path)
-    except OSError:  # its owner lives, or another process delivers it
+    except guard.ours(OSError):  # its owner lives, or another process delivers it
         pass
     os.close(descriptor)
     return None
@@ -192,7 +194,7 @@ def _put_aside_if_strange(path: str) -> None:
         directory, _, name = path.rpartition("/")
         try:
             aside.put_file(directory, name, "no regular file")
-        except OSError as error:  # a full disk has no room for the folder
+        except guard.ours(OSError) as error:  # a full disk has no room for the folder
             notes.debug(f"{name} not put aside: {error}")
 
 

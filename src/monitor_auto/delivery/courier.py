@@ -14,7 +14,7 @@ Guarantees:
 import os
 import sys
 
-from monitor_auto.boot import patches, stdlib
+from monitor_auto.boot import guard, patches, stdlib
 from monitor_auto.boot.formats import monotonic
 
 from .exchange import Answer, NoAnswer, Unable
@@ -48,7 +48,7 @@ class Courier:
             seconds = max(0.05, deadline - monotonic())
             fields = (settings.scheme, settings.host, settings.port, settings.path, settings.token or "", seconds)
             self.give("\0".join(map(str, fields)).encode())
-        except OSError as error:
+        except guard.ours(OSError) as error:
             self.close()
             raise Unable(f"no helper could be started: {error}") from error
 
@@ -60,7 +60,7 @@ class Courier:
             status, _, size = head.partition(b" ")
             content_type, _, rest = self.take(min(int(size), MAX_ANSWER_BYTES)).partition(b"\0")
             retry_after, _, body = rest.partition(b"\0")
-        except (OSError, ValueError) as error:
+        except guard.ours(OSError, ValueError) as error:
             raise NoAnswer("timeout" if isinstance(error, TimeoutError) else f"the helper ended: {error}") from error
         if not int(status):
             raise NoAnswer(body.decode("utf-8", "replace"))
@@ -104,7 +104,9 @@ class Courier:
             try:
                 os.kill(self.pid, 9)
                 patches.real_of(os.waitpid)(self.pid, 0)
-            except (OSError, ChildProcessError):  # a handler of the program has reaped it: then its pid is not ours
+            except guard.ours(
+                OSError, ChildProcessError
+            ):  # a handler of the program has reaped it: then its pid is not ours
                 pass
             self.pid = 0
         _restore_signals(self.mask)

@@ -8,6 +8,7 @@ beside the child's, or that this very process has delivered before.
 import os
 import time
 
+from monitor_auto.boot import guard
 from monitor_auto.boot.formats import wall_clock
 from monitor_auto.boot.spool import one_line
 
@@ -125,12 +126,12 @@ def is_told(segments: list[Segment]) -> bool:
     for segment in segments:
         try:
             descriptor, _ = open_own(segment.path)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
         try:
             header, _ = read_header(descriptor)
             is_ended = lost.is_marked(header) or lost.has_end(descriptor, is_ended)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
         finally:
             os.close(descriptor)
@@ -150,7 +151,7 @@ def is_there(header: "dict[str, Any]", began: float) -> str:
             fields = file.read().rpartition(b")")[2].split()
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         started = wall_clock() - now + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, ValueError, IndexError):  # gone; no Linux
+    except guard.ours(OSError, AttributeError, ValueError, IndexError):  # gone; no Linux
         return ""
     if started > began + TOLERANCE_SECONDS:  # another process, with the same number
         return ""
@@ -161,7 +162,7 @@ def began_at(base: str) -> float:
     """Return when a session started, in Unix seconds: its id, a UUIDv7, begins with the milliseconds."""
     try:
         return int(session_id(base).replace("-", "")[:12], 16) / 1000
-    except ValueError:
+    except guard.ours(ValueError):
         return 0.0
 
 
@@ -176,7 +177,7 @@ def object_of(data: bytes) -> "dict[str, Any]":
     """Return the object that a line holds; {} where it holds something else."""
     try:
         text = data.decode()
-    except UnicodeDecodeError:
+    except guard.ours(UnicodeDecodeError):
         return {}
     return strict.parse(text) if strict.is_json_object(text) else {}
 
@@ -185,7 +186,7 @@ def segments_of(directory: str, base: str) -> list[Segment]:
     """Return what lies in the spool of a session, be it alive or dead."""
     try:
         return [Segment(directory, base, number) for number in sessions(directory, base).get(base, [])]
-    except OSError:
+    except guard.ours(OSError):
         return []
 
 
@@ -194,11 +195,11 @@ def header_of(segments: list[Segment]) -> bytes:
     for segment in segments:
         try:
             descriptor, _ = open_own(segment.path)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
         try:
             return read_header(descriptor)[0]
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
         finally:
             os.close(descriptor)
@@ -211,7 +212,7 @@ def exits_in(segments: list[Segment]) -> "Iterator[bytes]":
     for segment in reversed(segments):
         try:
             descriptor, facts = open_own(segment.path)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
         try:
             left -= facts.st_size
@@ -220,7 +221,7 @@ def exits_in(segments: list[Segment]) -> "Iterator[bytes]":
             for line, _ in read_lines(descriptor, read_header(descriptor)[1], float("inf")):
                 if PROCESS_EXIT in line:
                     yield line
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
         finally:
             os.close(descriptor)
@@ -249,7 +250,7 @@ def unix_time(text: str) -> float:
         year, month, day = int(text[:4]), int(text[5:7]), int(text[8:10])
         seconds = int(text[11:13]) * 3600 + int(text[14:16]) * 60 + float(text[17:23])
         offset = (int(text[24:26]) * 3600 + int(text[27:29]) * 60) * (-1 if text[23] == "-" else 1)
-    except (ValueError, IndexError):
+    except guard.ours(ValueError, IndexError):
         return 0.0
     year, month = (year - 1, month + 9) if month < 3 else (year, month - 3)  # years that begin with March
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 719469

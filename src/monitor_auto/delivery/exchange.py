@@ -9,7 +9,7 @@ Guarantees:
 import os
 import sys
 
-from monitor_auto.boot import express, stdlib
+from monitor_auto.boot import express, guard, stdlib
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Ans
             return talk(sockets, connection, data, deadline)
         finally:
             connection.close()
-    except (OSError, ValueError) as error:  # whatever the network does; a port or an address that is none
+    except guard.ours(OSError, ValueError) as error:  # whatever the network does; a port or an address that is none
         raise NoAnswer(_reason(error)) from error
 
 
@@ -109,14 +109,14 @@ def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float)
     for host in hosts:
         try:
             connection = sockets.socket(sockets.AF_INET6 if ":" in host else sockets.AF_INET, sockets.SOCK_STREAM)
-        except OSError as error:  # no descriptor left; a system without IPv6
+        except guard.ours(OSError) as error:  # no descriptor left; a system without IPv6
             failure = failure or Unable(_reason(error))
             continue
         try:
             connection.settimeout(express.left(deadline))
             connection.connect((host, port))
             return connection
-        except OSError as error:
+        except guard.ours(OSError) as error:
             connection.close()
             failure = error
     raise failure or OSError("no address")
@@ -134,7 +134,7 @@ def talk(sockets: "Any", connection: "Any", data: bytes, deadline: float) -> Ans
         connection.sendall(data, getattr(sockets, "MSG_NOSIGNAL", 0) if is_plain else 0)
     except TimeoutError:
         raise
-    except OSError:
+    except guard.ours(OSError):
         pass  # a server may answer (401, 413) and hang up before it has read everything: the answer counts
 
     def receive() -> bytes:
@@ -158,7 +158,7 @@ def hear(connection: "Any", received: bytes, deadline: float) -> Answer:
 
     try:
         return read_answer(receive)
-    except OSError as error:
+    except guard.ours(OSError) as error:
         raise NoAnswer(_reason(error)) from error
     finally:
         connection.close()
@@ -195,7 +195,7 @@ def unpacked(body: bytes, coding: str) -> bytes:
     try:
         plain: bytes = zlib.decompressobj(47).decompress(body, MAX_BODY_BYTES)  # gzip or zlib, as the data says
         return plain
-    except zlib.error:
+    except guard.ours(zlib.error):
         return b""
 
 

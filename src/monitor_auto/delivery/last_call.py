@@ -5,7 +5,7 @@ Guarantees:
 - For plain http to a literal address nothing is imported but builtins and `_socket`, and no thread is started.
 """
 
-from monitor_auto.boot import guard, notes, recorder
+from monitor_auto.boot import guard, recorder
 from monitor_auto.boot.formats import monotonic
 
 from .call import Call
@@ -42,9 +42,6 @@ def deliver_at_exit(
         is_going = begun is None or call.deliver_begun()
         if is_going and call.deliver_own(sealed_through, memory_lines, True):
             call.deliver_orphans()
-    except (KeyboardInterrupt, SystemExit):
-        # Ctrl-C, or a signal handler of the program, while it is only us who keep the process: it would be gone by now.
-        notes.debug("the last call was interrupted")
     finally:
         sender.close()
         call.release()

@@ -6,6 +6,7 @@ touched.
 
 import os
 
+from monitor_auto.boot import guard
 from monitor_auto.boot.formats import wall_clock
 
 from .segments import remove, split_name
@@ -65,7 +66,7 @@ class Listing:
             return False
         try:
             remove(f"{self.directory}/{name}")
-        except OSError:  # somebody's folder of such a name
+        except guard.ours(OSError):  # somebody's folder of such a name
             return False
         return True
 
@@ -82,5 +83,5 @@ def entries(path: str) -> "Iterator[tuple[str, os.stat_result]]":
         for _, entry in zip(range(MAX_ENTRIES), found, strict=False):
             try:
                 yield entry.name, entry.stat(follow_symlinks=False)
-            except OSError:  # delivered by somebody meanwhile
+            except guard.ours(OSError):  # delivered by somebody meanwhile
                 continue

@@ -5,7 +5,7 @@ Runs under a claim, before the session's events are delivered; what is written i
 
 import os
 
-from monitor_auto.boot import encode
+from monitor_auto.boot import encode, guard
 from monitor_auto.boot.formats import dense_object, timestamp, wall_clock
 
 from . import deaths, oomkills, strict
@@ -65,7 +65,7 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
     """Add what one segment says to the remains."""
     try:
         descriptor, facts = open_own(segment.path)
-    except (FileNotFoundError, Unreadable):
+    except guard.ours(FileNotFoundError, Unreadable):
         return
     try:
         header, _ = read_header(descriptor)
@@ -75,7 +75,7 @@ def look(claim: "Claim", segment: Segment, remains: Remains) -> None:
         tail = tail_of(descriptor, facts.st_size)
         remains.last_line = last_event(tail) or remains.last_line
         remains.sequence = max(remains.sequence, highest_sequence(tail, session_id(claim.base)))
-    except Unreadable:  # put aside when it is read for delivery
+    except guard.ours(Unreadable):  # put aside when it is read for delivery
         return
     finally:
         os.close(descriptor)

@@ -56,7 +56,7 @@ def merge(directory: str, sessions: "Sessions", group: list[str], settings: "Any
         for part in (with_token, [claim for claim in found if claim not in with_token]):
             if sum(len(numbers[claim.base]) for claim in part) > 1:
                 fewer += rewrite.merge(part, numbers, settings, monotonic() + UNIT_SECONDS) - 1
-    except (OSError, Unreadable) as error:
+    except guard.ours(OSError, Unreadable) as error:
         notes.debug(f"segments were not merged: {error}")
     finally:
         for claim in found:

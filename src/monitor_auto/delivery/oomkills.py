@@ -10,6 +10,7 @@ Guarantees: what is not known for certain is False. The log is read once in a pr
 
 import os
 
+from monitor_auto.boot import guard
 from monitor_auto.boot.formats import monotonic, wall_clock
 
 TYPE_CHECKING = False  # see lines.py
@@ -52,15 +53,15 @@ def read_log() -> "Iterator[bytes]":
     deadline = monotonic() + MAX_SECONDS
     try:
         log = os.open(LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, AttributeError):  # not for us, or no Linux
+    except guard.ours(OSError, AttributeError):  # not for us, or no Linux
         return
     try:
         while monotonic() < deadline:
             try:
                 yield os.read(log, 8192)
-            except BrokenPipeError:  # overwritten while we read: the next one is there
+            except guard.ours(BrokenPipeError):  # overwritten while we read: the next one is there
                 continue
-    except OSError:  # the end, for now; a sandbox that does not let us read
+    except guard.ours(OSError):  # the end, for now; a sandbox that does not let us read
         return
     finally:
         os.close(log)

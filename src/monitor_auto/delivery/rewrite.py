@@ -10,6 +10,7 @@ Guarantees:
 
 import os
 
+from monitor_auto.boot import guard
 from monitor_auto.boot.formats import wall_clock
 
 from .claims import Claim, field
@@ -127,7 +128,7 @@ def had_token(claim: Claim, numbers: list[int]) -> bool:
     for number in numbers:
         try:
             return WITH_TOKEN in header_line(Segment(claim.directory, claim.base, number))
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             continue
     return False
 
@@ -139,7 +140,7 @@ def kinds_in(segment: Segment) -> set[str]:
     marks = {kind: f'"type":"{kind}"'.encode() for kind in KINDS}
     try:
         descriptor, facts = open_own(segment.path)
-    except (OSError, Unreadable):
+    except guard.ours(OSError, Unreadable):
         return set(KINDS)
     try:
         kinds: set[str] = set()
@@ -280,12 +281,12 @@ def put_aside(damaged: "list[Line]") -> None:
 def _written(segment: Segment) -> float:
     try:
         return os.lstat(segment.path).st_mtime
-    except OSError:
+    except guard.ours(OSError):
         return 0.0
 
 
 def size_of(path: str) -> int:
     try:
         return os.lstat(path).st_size
-    except OSError:
+    except guard.ours(OSError):
         return 0

@@ -180,7 +180,7 @@ class Segment:
         """Return the offset up to which this segment was delivered; 0 when none, or no sensible one, was noted."""
         try:
             descriptor, _ = open_own(self.position_path)
-        except (OSError, Unreadable):
+        except guard.ours(OSError, Unreadable):
             return 0
         try:
             words = os.read(descriptor, POSITION_BYTES).split() or [b""]
@@ -228,7 +228,7 @@ class Segment:
         try:
             if not overwrite(self.position_path, data):
                 write_whole(self.position_path, data)
-        except OSError as error:
+        except guard.ours(OSError) as error:
             notes.debug(f"position of segment {self.number} of {self.base} not noted: {error}")
 
     def delete(self, is_sent: bool = False) -> None:
@@ -321,13 +321,13 @@ def overwrite(path: str, data: bytes) -> bool:
     """
     try:
         descriptor = os.open(path, OVERWRITE)
-    except OSError:
+    except guard.ours(OSError):
         return False
     try:
         facts = os.fstat(descriptor)
         is_own = facts.st_mode & 0o170000 == 0o100000 and facts.st_nlink == 1 and facts.st_size == len(data)
         return is_own and os.write(descriptor, data) == len(data)
-    except OSError:
+    except guard.ours(OSError):
         return False
     finally:
         os.close(descriptor)

@@ -71,7 +71,7 @@ class Sending:
         """Send one body; return what the answer means and the answer."""
         try:
             answer = self.post(data)
-        except NoAnswer as error:
+        except guard.ours(NoAnswer) as error:
             self.why = str(error)
             if isinstance(error, Unable):
                 notes.debug("nothing was sent: " + self.why)

@@ -4,7 +4,7 @@ The C scanner of `_json` would be faster, but it imports `json.decoder` to raise
 3.13), and that may be a `json.py` beside the program's script. So this is plain Python on builtins.
 """
 
-from monitor_auto.boot import stdlib
+from monitor_auto.boot import guard, stdlib
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def is_event(line: bytes) -> bool:
         return False
     try:
         return is_json_object(line.decode())
-    except UnicodeDecodeError:
+    except guard.ours(UnicodeDecodeError):
         return False
 
 
