@@ -141,7 +141,8 @@ def hook_forks():
     if hooked < wanted:
         hooked = wanted
         register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent)
-        cold("starting").watch_forks(True)
+        if "starting" in cold.__globals__:  # else it comes behind us, with the first fork
+            cold("starting").watch_forks(True)
 
 
 def first_seconds():

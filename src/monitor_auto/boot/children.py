@@ -36,8 +36,6 @@ early = {}
 expected = []
 """Children whose pid is seen later, see `starting.expect`."""
 numbers = iter(range(1, 1 << 62))
-CALL = type(len).__call__
-"""Calls a builtin function: CALL(function, *args)."""
 
 
 def call_of(real, module, function):
@@ -68,7 +66,7 @@ def around(kind, call, args, kwargs):
         if kwargs:
             results.append(real(*args, **kwargs))
         else:
-            next(map(results.append, map(CALL, (real,), *zip(args))))
+            next(map(results.append, map(type(real).__call__, (real,), *zip(args))))
         if after is not None:
             guard.call(function, after, results[0], *more)
         return results[0]

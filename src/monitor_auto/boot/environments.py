@@ -119,7 +119,7 @@ def find(paths, directory):
         path = os.fsdecode(path)
         if directory is not None and path[:1] != "/":
             path = os.path.join(os.fsdecode(directory), path)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
+        if os.access(path, os.X_OK) and not os.access(path + "/.", os.F_OK):  # no folder
             return os.path.abspath(path)
     return None
 
@@ -139,14 +139,18 @@ def is_ours(path):
         return False
     folder, name = os.path.split(path)
     if sys.prefix != sys.base_prefix:
-        return name[:6] == "python" and real(folder) == real(os.path.dirname(sys.executable))
-    is_virtual = os.path.exists(folder + "/pyvenv.cfg") or os.path.exists(os.path.dirname(folder) + "/pyvenv.cfg")
-    return not is_virtual and real(path) == real(sys.executable)
+        return name[:6] == "python" and is_same(folder, os.path.dirname(sys.executable))
+    places = (folder, os.path.dirname(folder))
+    is_virtual = any(os.access(place + "/pyvenv.cfg", os.F_OK) for place in places)
+    return not is_virtual and is_same(path, sys.executable)
 
 
-def real(path):
-    """Return a path without links."""
-    return os.path.realpath(path)
+def is_same(path, other):
+    """True for two names of the same file or folder. os.path would take what a signal handler raises for an answer."""
+    try:
+        return os.path.samestat(os.stat(path), os.stat(other))
+    except guard.ours(OSError):
+        return False
 
 
 def first_line(path):

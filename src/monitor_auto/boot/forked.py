@@ -7,7 +7,7 @@ runs in it. No lock of ours that a thread of the parent may have held is waited 
 
 import sys
 
-from . import recorder, repairs, spool, start_session, targets
+from . import cold, recorder, spool, start_session, targets
 
 ABOUT_TO_EXEC = (("subprocess", "_execute_child"), ("os", "_spawnvef"))
 """Module and function of those that fork in order to exec (3.10 to 3.15)."""
@@ -41,7 +41,7 @@ def become(settings, lineage, frame):
         lineage = loaded["context"].lineage()
         loaded["context"].forget()
     if recorder.segment is not None:
-        repairs.forget(recorder.segment)
+        cold("repairs").forget(recorder.segment)
         spool.start(recorder.segment, None)
     if "children" in loaded:  # those are its parent's
         loaded["children"].known.clear()

@@ -76,10 +76,7 @@ def write(kind, name, text):
     now = _time()
     clock = _clock
     since = now - clock[0]
-    try:
-        number = next(sequence)
-    except guard.ours(StopIteration):  # left at once: what a signal handler raises must not have it as its context
-        number = None
+    number = next(sequence, None)
     if number is None:
         number = cold("limits").next_number(kind, name)
         if number is None:
