@@ -41,8 +41,6 @@ def deliver(settings, segment, deadline):
             connection, begun = None, (connection, received)
             return False, begun
         forget(segment, inode, lines, has_runs)
-    except (KeyboardInterrupt, SystemExit):
-        cold("notes").debug("the last call was interrupted")
     finally:
         if connection is not None:
             connection.close()
