@@ -33,6 +33,8 @@ busy = spool.allocate_lock()
 
 def deliver(settings, segment, deadline, begun):
     """Deliver at the end of a root session. `begun` is what `express.deliver` has returned."""
+    if is_shut_out(segment):
+        return
     sender = last_call()
     directory = segment.directory
     last = seal(segment) if directory else -1
@@ -47,6 +49,8 @@ def flush(timeout):
     if settings.scheme == "local":
         return True
     if sys.is_finalizing():  # called by a `__del__`: nothing can be imported any more
+        return False
+    if is_shut_out(segment):
         return False
     deadline = formats.monotonic() + timeout
     if not busy.acquire(False):
@@ -68,6 +72,17 @@ def flush(timeout):
             segment.queue_bytes += sum(map(len, lines)) + len(lines)
     finally:
         busy.release()
+
+
+def is_shut_out(segment):
+    """True for a process that has given up the rights by which it made its spool, as servers do that root starts: what
+    it records still goes through the open descriptor, and another process of the spool's owner delivers it.
+    """
+    facts = spool.facts_of(segment.fd, segment.inode) if hasattr(system, "geteuid") else None
+    if facts is None or system.geteuid() in (0, facts.st_uid):
+        return False
+    cold("notes").debug("nothing is delivered: the spool is that of another user, whom this process was before")
+    return True
 
 
 def give_way():

@@ -284,6 +284,8 @@ def _tell_dropped(count):
 
 def keep_bounds(segment):
     """Let delivery drop what is beyond the spool's limits."""
+    if cold("flushing").is_shut_out(segment):
+        return
     check_same()
     __import__("monitor_auto.delivery.bounds")
     sys.modules["monitor_auto.delivery.bounds"].enforce(segment.settings, segment.directory, segment.base)

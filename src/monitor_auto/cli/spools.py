@@ -174,19 +174,46 @@ def _add(backlog: Backlog, base: str, numbers: list[int]) -> None:
         backlog.endpoint = backlog.endpoint or endpoint_of(segment)
 
 
+def living(directory: str) -> list[int]:
+    """Return the pids of the living sessions that write to a spool."""
+    pids = []
+    for base, numbers in sessions(directory).items():
+        is_own = recorder.segment is not None and base == recorder.segment.base  # a look at our own lock would drop it
+        if numbers and not is_own and handover.is_locked(f"{directory}/{base}.live"):
+            pid = header_value(Segment(directory, base, numbers[-1]), b"pid")
+            pids += [pid] if isinstance(pid, int) else []
+    return pids
+
+
+def user_of(pid: int) -> int | None:
+    """Return the effective user of a process (proc(5)); None where nobody can know."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            line = next((line for line in file if line.startswith("Uid:")), "")
+    except OSError:
+        return None
+    return int(line.split()[2]) if len(line.split()) > 2 else None
+
+
 def endpoint_of(segment: Segment) -> str:
     """Return the endpoint that a segment's header names, without its query; "" when it cannot be read."""
+    value = header_value(segment, b"endpoint")
+    return value if isinstance(value, str) else ""
+
+
+def header_value(segment: Segment, name: bytes) -> object:
+    """Return what a segment's header says under a name; None when it cannot be read."""
     try:
         descriptor, _ = open_own(segment.path)
     except (OSError, Unreadable):
-        return ""
+        return None
     try:
-        value = json.loads(header_field(read_header(descriptor)[0], b"endpoint"))
+        value: object = json.loads(header_field(read_header(descriptor)[0], name))
+        return value
     except (OSError, Unreadable, ValueError):
-        return ""
+        return None
     finally:
         os.close(descriptor)
-    return value if isinstance(value, str) else ""
 
 
 def away(directory: str, key: str) -> dict[str, Any] | None:

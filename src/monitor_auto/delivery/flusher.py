@@ -137,6 +137,9 @@ class Flusher:
             return
         check_same()
         spool.check(self.segment)
+        if flushing.is_shut_out(self.segment):
+            self.policy.on_flush(now, recorded)
+            return
         directory = self.segment.directory
         if directory is not None and breaker.is_away(directory, self.settings, REQUEST_SECONDS + 1):
             self.policy.on_flush(now, recorded)

@@ -32,6 +32,7 @@ def check(configuration: Configuration) -> Iterator[Check]:
     yield from waiting(backlogs, place.directory, configuration)
     here = [backlog for backlog in backlogs if backlog.directory == place.directory]
     yield from collector(here, spools.key_of(configuration.settings.endpoint))
+    yield from rights(directories)
     yield from clock(directories)
     yield from troubles(spools.troubles(directories))
 
@@ -137,6 +138,22 @@ def is_misplaced(status: Any) -> bool:
     Of a success only one with a web page is ever noted as a failure.
     """
     return isinstance(status, int) and answers.meaning(status, "text/html", b"") == answers.MISPLACED
+
+
+def rights(directories: list[str]) -> Iterator[Check]:
+    """Tell of programs that have given up the rights to read the spool they write to: nobody can deliver for them while
+    they live.
+    """
+    for directory in directories:
+        users = {pid: spools.user_of(pid) for pid in spools.living(directory)}
+        owner = os.stat(directory).st_uid
+        count = sum(user not in (None, 0, owner) for user in users.values())
+        if count:
+            what = (
+                f"{counted(count, 'program')} that now runs as another user writes to {directory}: what it records is "
+                "delivered when it has ended, by a program of the spool's owner"
+            )
+            yield Check("rights", WARNING, what, "Start it as the user that it is to run as; see docs/background.md.")
 
 
 def clock(directories: list[str]) -> Iterator[Check]:
