@@ -485,6 +485,24 @@ def test_program_that_starts_thousands_of_children_stays_within_its_limit(childr
     assert dropped["data"]["value"] == 2 * (400 - len(starts))
 
 
+@pytest.mark.slow
+def test_ten_thousand_children_stay_within_the_limit(children: Children) -> None:
+    """What a large build does, with the limit that everybody has: 50 children a second, 500 at once."""
+    source = """
+        import os, time
+        began = time.monotonic()
+        for _ in range(10_000):
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        print(time.monotonic() - began)
+    """
+    done = children.run(source, timeout=600)
+    assert (done.status, done.stderr) == (0, b"")
+    told = pairs(done)
+    assert 500 <= len(told) <= 501 + 50 * (float(done.stdout) + 1)
+    (dropped,) = done.named("sdk.events.dropped")
+    assert (dropped["data"]["value"], dropped["data"]["reason"]) == (2 * (10_000 - len(told)), "process_limit")
+
+
 def test_monitor_starts_no_process_of_its_own(children: Children, sandbox: Sandbox) -> None:
     """A start line that starts processes becomes a fork bomb the day one of them is a Python."""
     need_command("unshare", "util-linux")

@@ -286,3 +286,68 @@ def test_call_that_subprocess_refuses_is_refused_as_ever_under_relay(children: C
     before, done = run(children, source, bare=True), run(children, source, env={"MONITOR_RELAY": "1"})
     assert done.stdout.splitlines()[:4] == before.stdout.splitlines()[:4]
     assert int(done.stdout.splitlines()[4]) <= int(before.stdout.splitlines()[4]) + 2, "the monitor's own two"
+
+
+HOSTILE = {
+    "progress bar": r"for n in range(300): os.write(1, b'\r%3d%% done' % (n // 3))",
+    "line that never ends": "for _ in range(64): os.write(1, b'x' * (1 << 20))",
+    "prefix that never ends": "os.write(1, b'monitor-event: {')\nfor _ in range(8): os.write(1, b'x' * (1 << 20))",
+    "broken text in an event": r"os.write(1, b'monitor-event: {\"name\": \"a.b\", \"data\": \"\xff\xfe\"}\n\xc3')",
+    "zeros in the prefix": r"os.write(1, b'monitor-\0event: {}\nmonitor-event:\0{\"name\": \"a.b\"}\n')",
+    "escape sequences": r"os.write(1, b'\x1b[2K\x1b[1A\x1b]0;title\x07\r\n\x1b[?25l')",
+    "nothing": "pass",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_output_is_passed_as_it_is(children: Children, name: str) -> None:
+    """A build prints what it likes; what is relayed must be that, byte for byte, and must not fill the memory."""
+    source = """
+        import hashlib, resource
+        p = Monitor.relay(child(stdout=PIPE, stderr=PIPE))
+        found = hashlib.sha256()
+        while piece := p.stdout.read1(65536):
+            found.update(piece)
+        print(found.hexdigest(), p.stderr.read(), p.wait())
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 120_000)
+    """
+    child = "import os, sys\n" + HOSTILE[name]
+    before = run(children, source.replace("Monitor.relay", ""), child, bare=True)
+    done = run(children, source, child)
+    assert done.stdout == before.stdout and done.stdout.endswith(b"b'' 0\nTrue\n")
+    assert said(done) == []
+    assert done.named("process.exit")[0]["data"]["exit_code"] == 0
+
+
+def test_child_that_closes_its_output_early_is_at_its_end_for_the_reader(children: Children) -> None:
+    """Daemons close it and go on; who reads to the end must not wait for them."""
+    child = CHILD.replace("sys.exit(3)", "os.close(1); os.close(2); sys.stdin.read(); os._exit(4)")
+    source = """
+        p = Monitor.relay(child(stdin=PIPE, stdout=PIPE, stderr=PIPE))
+        print(p.stdout.read(), p.stderr.read(), p.poll())
+        p.stdin.close()
+        print(p.wait())
+    """
+    done = run(children, source, child)
+    assert done.stdout.endswith(b"None\n4\n")
+    assert sorted(said(done), key=str) == BOTH
+
+
+def test_grandchild_that_holds_the_output_is_relayed_to_its_end(children: Children) -> None:
+    """A service that a script has started in the background still writes there when the script has ended."""
+    child = """
+import os, sys
+if os.fork():
+    os._exit(5)
+sys.stdin.read()
+os.write(1, b'late\\nmonitor-event: {"name": "child.step", "data": {"n": 9}}\\nlast')
+"""
+    source = """
+        p = Monitor.relay(child(stdin=PIPE, stdout=PIPE))
+        print(p.wait(), flush=True)
+        p.stdin.close()
+        print(p.stdout.read())
+    """
+    done = run(children, source, child)
+    assert done.stdout == b"5\nb'late\\nlast'\n"
+    assert said(done) == [("child.step", {"n": 9})]
