@@ -163,7 +163,7 @@ def make(full_name):
     data = read_bytecode("../../hooks/__pycache__/" + short)
     try:
         code = marshal.loads(memoryview(data or b"")[16:])
-    except (EOFError, ValueError, TypeError):  # there is none, or a full disk has cut it off
+    except guard.ours(EOFError, ValueError, TypeError):  # there is none, or a full disk has cut it off
         return None
     import _frozen_importlib as importlib
     import _frozen_importlib_external as external
