@@ -10,7 +10,7 @@ from support.collector import Collector
 from support.network import Swallower
 
 HARNESS = """
-    import os, random, signal, subprocess, sys
+    import os, random, signal, subprocess, sys, time
     from monitor_auto import Monitor
 
     class Own(Exception): pass
@@ -108,6 +108,10 @@ HARNESS = """
             try:
                 while not raised:
                     WORK()
+                # In a collection of garbage nothing can be raised: the signal comes again, by a thread.
+                deadline = time.monotonic() + 30
+                while time.monotonic() < deadline:
+                    pass
             except BaseException as error:
                 got = error
         except BaseException as error:  # raised in the lines between

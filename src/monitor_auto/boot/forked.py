@@ -73,7 +73,13 @@ def block_signals():
     if signals is None or not hasattr(signals, "pthread_sigmask"):
         return None
     hard = {getattr(signals, name, 0) for name in HARD_SIGNALS}
-    return signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals() - hard)
+    mask = signals.pthread_sigmask(signals.SIG_BLOCK, ())
+    try:
+        signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals() - hard)
+    except BaseException:  # a handler, which Python calls there when all are blocked already (signalmodule.c)
+        restore_signals(mask)
+        raise
+    return mask
 
 
 def restore_signals(mask):
