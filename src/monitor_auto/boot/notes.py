@@ -64,7 +64,7 @@ def _append(line):
     global lost_lines
     try:
         append_private(guard.directory + "/ledger.jsonl", line.encode())
-    except OSError:
+    except guard.ours(OSError):
         lost_lines += 1
 
 
@@ -79,7 +79,7 @@ def debug(message):
             os.write(2, line)
         else:
             append_private(guard.debug_target, line)
-    except OSError:  # the debug file is not ours, or the disk is full: the log is a courtesy
+    except guard.ours(OSError):  # the debug file is not ours, or the disk is full: the log is a courtesy
         return
 
 
@@ -100,7 +100,7 @@ def _reason(error):
     """Say what was done to us, if that is why one of our modules cannot be imported."""
     try:
         check_same()
-    except ImportError as found:
+    except guard.ours(ImportError) as found:
         return str(found)
     is_ours = (error.name or "").startswith("monitor_auto.") and isinstance(error, ModuleNotFoundError)
     return "the program has replaced what finds modules (%s)" % error if is_ours else ""
