@@ -57,19 +57,4 @@ def flat_object(facts):
     text = repr(facts)
     if text.isascii() and '"' not in text and "\\" not in text and bool not in map(type, facts.values()):
         return text.replace("'", '"')
-    return dense_object(facts)
-
-
-def dense_object(facts):
-    """Return the same for any texts, without blanks between."""
-    parts = []
-    for name, value in facts.items():
-        if value is not None:
-            kind = type(value)
-            text = quote(value) if kind is str else repr(value)
-            if kind is list:
-                text = "[" + ",".join(map(quote, value)) + "]"
-            elif kind is bool:
-                text = text.lower()
-            parts.append('"' + name + '":' + text)
-    return "{" + ",".join(parts) + "}"
+    return cold("encode").dense_object(facts)

@@ -21,7 +21,7 @@ NAMES = {"_pytest.runner": "pytest", "http.client": "http.client"}
 
 
 class Counts(dict):
-    """Counts whose repr is JSON: formats.dense_object takes it as it is."""
+    """Counts whose repr is JSON: encode.dense_object takes it as it is."""
 
     __slots__ = ()
 

@@ -19,7 +19,7 @@ CHECK_EVENTS = 1023
 """The segment's descriptor is looked at once a second, and every this many events (a power of two less one)."""
 
 _time = time.time  # the program may replace that of the module
-_shown = [""] * 1000
+_shown = {}
 """How milliseconds are shown, once they have been."""
 
 session = None
@@ -86,7 +86,7 @@ def write(kind, name, text):
         since = now - clock[0]
     event_id = f"{_id_prefix}{number}"
     milliseconds = int(since * 1000)
-    shown = _shown[milliseconds]  # a format of 03d takes ten times as long
+    shown = _shown.get(milliseconds)  # a format of 03d takes ten times as long
     if not shown:
         shown = _shown[milliseconds] = str(milliseconds + 1000)[1:]
     line = f'{kind}{name}{clock[1]}{shown}{clock[2]}{event_id}",{session.tail}{text}}}\n'.encode()

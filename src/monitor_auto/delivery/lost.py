@@ -6,7 +6,7 @@ Runs under a claim, before the session's events are delivered; what is written i
 import os
 
 from monitor_auto.boot import encode, guard
-from monitor_auto.boot.formats import dense_object, timestamp, wall_clock
+from monitor_auto.boot.formats import timestamp, wall_clock
 
 from . import deaths, oomkills, strict
 from .segments import READ, Segment, Unreadable, open_own, read_header, session_id
@@ -160,7 +160,7 @@ def events(claim: "Claim", settings: "Any", remains: Remains) -> list[str]:
         facts = {"type": kind, "name": name, "timestamp": timestamp(ended)}
         facts["event_id"] = f"{session_id(claim.base)}-{sequence}"
         # Only the data is redacted: one id in some hundred looks like the number of a card.
-        lines.append('{"v":1,' + dense_object(facts)[1:-1] + f',{who},"data":{encode.encode(data)}}}')
+        lines.append('{"v":1,' + encode.dense_object(facts)[1:-1] + f',{who},"data":{encode.encode(data)}}}')
         sequence += 1
     return lines
 
@@ -194,7 +194,7 @@ def default_identity(claim: "Claim", settings: "Any", header: bytes) -> str:
     parent = deaths.object_of(header).get("parent")
     if isinstance(parent, str) and len(parent) == 36:
         session["parent"] = parent
-    text: str = '"source":' + dense_object(source) + ',"session":' + dense_object(session)
+    text: str = '"source":' + encode.dense_object(source) + ',"session":' + encode.dense_object(session)
     return text
 
 
