@@ -33,12 +33,17 @@ HARNESS = """
         def plain(self, number, frame): self.strike()
         def any(*given): given[0].strike()
         def strike(self):
-            raised.append(seed.choice(KINDS)())
+            error = seed.choice(KINDS)()
+            # importlib takes an OSError for a file that is not there, in any program.
+            is_import = "importlib" in sys._getframe(2).f_code.co_filename
+            raised.append(Own("x") if is_import and isinstance(error, (OSError, ImportError)) else error)
             raise raised[-1]
 
     handler = Handler()
     if "NAME" == "events":  # its own hooks around forks lose exceptions
         import logging
+        # logging itself swallows these where it takes the file's name from a path
+        KINDS = [kind for kind in KINDS if not isinstance(kind(), (TypeError, ValueError))]
         logger = logging.getLogger("some")
         logger.addHandler(logging.NullHandler())  # others swallow what is raised in them
         logger.propagate = False

@@ -115,8 +115,8 @@ def test_hooks_come_up_once_where_many_threads_import(children: Children) -> Non
         for thread in threads: thread.join()
         import logging
         from monitor_auto.hooks import logging as ours, methods, passing
-        assert type(vars(logging.Logger)["callHandlers"]) is methods.Method
-        assert issubclass(methods.Method, passing.Method) and ours.methods is methods
+        assert type(vars(logging.Logger)["callHandlers"]) is passing.Method
+        assert methods.passing is passing and ours.methods is methods
         logging.error("no stock of tea")
     """
     done = children.run(source)
