@@ -9,6 +9,7 @@ import pytest
 from support.account import accounts, assert_adds_up
 from support.children import Children
 from support.collector import STALL, UNAVAILABLE, Answer, Collector
+from support.remains import key_of
 
 MANY = """
     import sys
@@ -169,3 +170,57 @@ def test_session_that_lives_on_reports_its_own_delivery(children: Children, coll
     ]
     assert told[0]["data"]["status"] == 503
     assert_adds_up(children.spool)
+
+
+def test_account_of_a_session_that_lives_for_long_stays_short(children: Children, collector: Collector) -> None:
+    """A server that delivers every 30 s has a million of lines in it after a year, which whoever ends has to read."""
+    source = """
+        import sys
+        from monitor_auto import Monitor
+        from monitor_auto.boot import recorder
+        from monitor_auto.delivery import account, bounds
+        account.MAX_BYTES = 1000
+        for number in range(40):
+            Monitor.event("work.step", {"number": number})
+            assert not Monitor.session or Monitor.flush(30)
+        Monitor.event("work.last")
+        bounds.enforce(recorder.settings, recorder.segment.directory, recorder.segment.base)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        assert not Monitor.session or Monitor.flush(30)
+    """
+    child = children.start(source, endpoint=collector.url, stdin=-1, env=PATIENT)
+    assert child.process.stdout is not None
+    assert child.process.stdout.readline() == b"ready\n"
+    (path,) = children.spool.glob("*.account")
+    assert len(path.read_bytes().splitlines()) == 2
+    assert the_one(children) == {"produced": 42, "sent": 41, "spooled": 1}
+    assert child.finish(b"\n").status == 0
+    assert the_one(children) == {"produced": 43, "sent": 43}
+    assert len(collector.unique()) == 43
+
+
+def test_background_delivery_keeps_the_account_short(children: Children, collector: Collector) -> None:
+    """Nobody else may come by: in a container a server is often the only program, and never ends."""
+    source = """
+        import os, sys, time
+        from monitor_auto import Monitor
+        if Monitor.session:
+            from monitor_auto.boot import repairs
+            from monitor_auto.delivery import account
+            account.MAX_BYTES, repairs.KEEPER_SEGMENTS = 1000, 8
+        path, most, end = sys.argv[1], 0, time.monotonic() + 60
+        while time.monotonic() < end:
+            Monitor.event("work.step")
+            time.sleep(0.001)
+            size = os.path.getsize(path) if os.path.exists(path) else 0
+            if size < most > 1000:
+                break
+            most = max(most, size)
+        print(time.monotonic() < end)
+    """
+    path = children.spool / f"{key_of(collector.url)}.account"
+    env = {"MONITOR_FLUSH_INTERVAL": "0.05", "MONITOR_BATCH_SIZE": "1", **PATIENT}
+    assert children.run(source, argv=[str(path)], endpoint=collector.url, env=env).stdout == b"True\n"
+    counts = the_one(children)
+    assert counts["produced"] == counts["sent"] == len(collector.unique())

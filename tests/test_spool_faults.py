@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from support.account import assert_adds_up
 from support.children import Child, Children, Run
 from support.collector import STALL, Collector
 from support.needs import miss, need_command
@@ -506,6 +507,25 @@ def test_remains_of_a_short_write_are_nobodys_loss(children: Children, collector
     assert done.status == 0, done.stderr
     assert numbers(collector.events()) == list(range(41))
     assert not [line for line in done.ledger if line["what"] == "aside"]
+
+
+def test_spool_with_remains_of_short_writes_is_kept_within_its_bounds(children: Children) -> None:
+    """After a disk that was full the lines are looked at one by one, and what is dropped of them is counted once."""
+    source = """
+        record(*range(10))
+        fill()
+        os.truncate(disk + "/more", os.path.getsize(disk + "/more") - 4096)
+        record(*range(10, 40))
+        os.unlink(disk + "/more")
+        os.unlink(disk + "/ballast")
+        record(*range(40, 400))
+    """
+    done, spool = on_small_disk(children, source, env={"MONITOR_SPOOL_LIMIT": "32KiB", "MONITOR_RATE_LIMIT": "0"})
+    left = numbers(whole(spool))
+    assert left == list(range(left[0], 400))
+    assert 0 < left[0] == sum(line["count"] for line in read_ledger(spool) if line["what"] == "dropped")
+    assert sum(path.stat().st_size for path in segments(spool)) < 48 << 10
+    assert_adds_up(spool)
 
 
 def test_full_disk_is_delivered_from(children: Children, collector: Collector) -> None:

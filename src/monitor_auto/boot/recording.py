@@ -4,12 +4,15 @@ Guarantees: `record` returns the event's id, or None where nothing was recorded.
 handler of the program raises meanwhile. Redaction happens here, before anything is written.
 """
 
-from . import cleaning, cold, encode, guard, recorder, redact, stdlib
+from . import cleaning, cold, encode, guard, recorder, redact, spool, stdlib
 
 MAX_NAME_CHARS = 120
 MAX_KNOWN = 4096
 MAX_FAST_CHARS = 15000
 """A character takes at most four bytes, an event 64 KiB."""
+LONG_CHARS = 1000
+"""From here on events are counted by their bytes: a thousand of them may be more than a small spool holds."""
+USUAL_BYTES = 512
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """What JSON holds as it is: no code of the program runs when it is encoded."""
 safe_keys = encode.safe_keys
@@ -28,6 +31,7 @@ names = set()
 def make_record():
     """Return the function behind all recording calls: one closure, since look-ups would cost a fifth of it."""
     write = recorder.write
+    look_often(recorder.segment.max_bytes)
     encode_flat = make_flat_encoder()
     is_plain = PLAIN.issuperset
     is_safe = plain_keys.issuperset
@@ -51,20 +55,23 @@ def make_record():
                     # have no other mark, and no long word: that is seen for half of what the next look costs.
                     looks = encoded.translate(looks_of)
                     rest = looks.replace(b'"@', b'"')
-                    if (
+                    is_plain_text = (
                         len(looks) - len(rest) == len(data)
                         and not rest.partition(b"@")[1]
                         and not rest.partition(short_run)[1]
                         and "--" not in text
-                        and len(text) < MAX_FAST_CHARS
-                    ):
+                    )
+                    if not is_plain_text:
+                        kinds = encoded.translate(kinds_of)
+                        is_plain_text = kinds.count(b"@") == len(data) and not needs_look(text, kinds)
+                    if is_plain_text and len(text) < LONG_CHARS:
                         return write(kind, name, text)
-                    kinds = encoded.translate(kinds_of)
-                    if kinds.count(b"@") == len(data) and not needs_look(text, kinds) and len(text) < MAX_FAST_CHARS:
-                        return write(kind, name, text)
+                    if is_plain_text and len(text) < MAX_FAST_CHARS:
+                        return write_long(kind, name, text, len(encoded))
             except guard.ours(Exception):  # NaN, surrogates, a dict that a thread is changing, a key's own `__eq__`
                 pass
-            return write(kind, *careful(name, data))
+            name, text = careful(name, data)
+            return write(kind, name, text) if len(text) < LONG_CHARS else write_long(kind, name, text, len(text))
         except guard.ours(Exception) as error:  # no memory or stack, an interpreter half gone, a bug of ours
             guard.note("record", error)
             return None
@@ -72,6 +79,30 @@ def make_record():
     if recorder.settings.sample or "sampling" in cold.__globals__:
         return cold("sampling").install(record)
     return record
+
+
+def look_often(max_bytes):
+    """Have the segment looked at every so many events that they do not fill more than a segment, small as it may be."""
+    events = 16
+    while events <= min(recorder.CHECK_EVENTS, max_bytes // USUAL_BYTES // 2):
+        events *= 2
+    recorder.CHECK_EVENTS = events - 1
+
+
+_long_bytes = 0
+
+
+def write_long(kind, name, text, size):
+    """Write an event of so many bytes, and look at the segment when such ones have filled half of it. Whether it is too
+    long is else seen once a second, in which a program may write 50 MB.
+    """
+    global _long_bytes
+    event_id = recorder.write(kind, name, text)
+    _long_bytes += size
+    if _long_bytes > recorder.segment.max_bytes >> 1:
+        _long_bytes = 0
+        guard.call("segment check", spool.check, recorder.segment)
+    return event_id
 
 
 def careful(given_name, data):

@@ -21,6 +21,8 @@ EFBIG = 27
 NO_LOCKS = (37, 38, 45, 77, 95, 102)
 """ENOLCK, ENOSYS and EOPNOTSUPP of Linux and macOS: a file system without locks."""
 MAX_LINE_BYTES = 66 << 10
+KEEPER_SEGMENTS = 128
+"""A session that has delivered so many looks after the spool: each leaves a line in the account."""
 _told = {}
 """The session's id -> how many lines that no disk took it has told of."""
 TURN_SECONDS = 1.0
@@ -236,6 +238,7 @@ def turn(segment):
     try:
         last = segment.number
         spool.begin(segment, segment.directory)
+        segment.is_keeper = segment.is_keeper or last % KEEPER_SEGMENTS == KEEPER_SEGMENTS - 1
         return last
     except guard.ours(OSError) as error:  # a full disk, no descriptors
         notes.debug("no further segment: " + str(error))

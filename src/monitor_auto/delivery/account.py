@@ -18,8 +18,10 @@ import os
 
 from monitor_auto.boot import guard
 
+from . import claims
 from .lines import read_lines
 from .lost import UNKNOWN_SEQUENCE
+from .rewrite import size_of
 from .segments import (
     FATES,
     Segment,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 TOTAL = "total"
+JOINED = "joined"
 
 
 class Counts:
@@ -64,6 +67,7 @@ class Account:
     def __init__(self, directory: str, key: str) -> None:
         self.directory, self.key = directory, key
         self.tallies: dict[str, Tally] = {}
+        self.size = size_of(account_path(directory, key))
         for name, tally in read_account(account_path(directory, key)):
             self.tallies[name] = tally
         self.waiting: dict[str, int] = {}
@@ -135,23 +139,55 @@ class Account:
         return total + sum(number + 1 for number in last.values())
 
     def compact(self) -> None:
-        """Join the lines of sessions that are gone to one. One process at a time; raises OSError."""
+        """Join the lines of sessions that are gone to one, and for each that lives those of segments that are gone.
+        One process at a time; raises OSError.
+        """
         path = account_path(self.directory, self.key)
-        size = os.lstat(path).st_size
-        self.present = {session_id(base) for base in sessions(self.directory, self.key)}
-        gone = {name: tally for name, tally in self.tallies.items() if name.partition(".")[0] not in self.present}
-        kept = {name: tally for name, tally in self.tallies.items() if name not in gone}
-        everything, self.tallies = self.tallies, gone
-        total = Tally()
-        total.counts["produced"] = self.produced()
-        for tally in gone.values():
-            for fate in FATES:
-                total.counts[fate] = total.counts.get(fate, 0) + tally.counts.get(fate, 0)
-        self.tallies = everything
+        found = sessions(self.directory, self.key)
+        self.present = {session_id(base) for base in found}
+        kept = {name: tally for name, tally in self.tallies.items() if name.partition(".")[0] in self.present}
+        total = self.total_of({name: tally for name, tally in self.tallies.items() if name not in kept})
+        for base, numbers in found.items():
+            if claims.is_alive(self.directory, base):
+                join_settled(kept, session_id(base), numbers)
+        if size_of(path) == self.size:  # else somebody has just added a line: the next run does it
+            write_whole(path, b"".join(tally.line(name) for name, tally in [(TOTAL, total), *kept.items()]))
+
+    def total_of(self, gone: dict[str, Tally]) -> Tally:
+        """Return what stays of sessions that are gone."""
+        total = joined(gone)
+        total.last = -1
         total.counts["sent"] = total.counts.get("sent", 0) - self.counted_twice(gone)
-        if os.lstat(path).st_size == size:  # else somebody has just added a line: the next run does it
-            rows = [(TOTAL, total), *kept.items()]
-            write_whole(path, b"".join(tally.line(name) for name, tally in rows))
+        everything, self.tallies = self.tallies, gone
+        total.counts["produced"] = self.produced()
+        self.tallies = everything
+        return total
+
+
+def joined(tallies: dict[str, Tally]) -> Tally:
+    """Return what these lines say together of what became of events, and the highest sequence number."""
+    total = Tally()
+    for tally in tallies.values():
+        total.last = max(total.last, tally.last)
+        for fate in FATES:
+            total.counts[fate] = total.counts.get(fate, 0) + tally.counts.get(fate, 0)
+    return total
+
+
+def join_settled(tallies: dict[str, Tally], session: str, numbers: list[int]) -> None:
+    """Make one line of those of a session that lives, of which a server has thousands a day. That of a segment that is
+    there (`numbers`) stays, since it may be written again when that is delivered.
+    """
+    there = set(map(str, numbers))
+    settled = {}
+    for name, tally in tallies.items():
+        owner, _, rest = name.partition(".")
+        if owner == session and rest.partition(".")[0] not in there:
+            settled[name] = tally
+    for name in settled:
+        del tallies[name]
+    if settled:
+        tallies[f"{session}.{JOINED}"] = joined(settled)
 
 
 def counts(directory: str, key: str) -> Counts:

@@ -4,7 +4,7 @@ the spool is crowded, and in `monitor-auto flush`.
 Guarantees:
 - Builtin modules only, one enforcer at a time, a time limit: what is not done now is done the next time.
 - Only dead sessions are touched, under their claim, and what the own session has finished. A session that lives
-  elsewhere keeps its own bounds.
+  elsewhere keeps its own bounds: where another is the enforcer, it makes room for what it has itself added, no more.
 - What was delivered and what never can be (`aside/`) goes first, then the oldest metrics, events, lifecycle, and errors
   last. Each dropped event is counted in the ledger, by reason and type.
 """
@@ -16,7 +16,7 @@ from monitor_auto.boot import flushing, guard, notes, recorder
 from monitor_auto.boot.formats import monotonic, quote
 from monitor_auto.boot.spool import one_line
 
-from . import account, claims, merging, rewrite
+from . import account, claims, merging, rewrite, trimming
 from .claims import Claim, field
 from .lines import OutOfTime
 from .listing import Listing
@@ -50,11 +50,12 @@ def enforce(settings: "Any", directory: str, own_base: str, seconds: float = LIM
     if _running.setdefault(os.getpid(), mark) is not mark:
         return
     lock = -1
+    keeper = Keeper(settings, directory, own_base, monotonic() + seconds)
     try:
         lock = take_lock(f"{directory}/bounds.lock")
-        Keeper(settings, directory, own_base, monotonic() + seconds).run()
+        keeper.run(keeper.limit_everything)
     except guard.ours(BlockingIOError):  # another process is at it
-        return
+        keeper.run(keeper.limit_own)
     finally:
         if lock >= 0:
             os.close(lock)
@@ -83,21 +84,35 @@ class Keeper(Listing):
         self.steps = 0
         self.dropped: dict[tuple[str, str], int] = {}
 
-    def run(self) -> None:
-        """Do one thing after the other."""
+    def run(self, work: "Callable[[], None]") -> None:
+        """Do that, and tell what was dropped."""
         try:
             self.look()
-            for base in self.lonely:
-                self.remove_lonely(base)
-            self.drop_old()
-            self.limit_bytes()
-            self.limit_files()
-            account.compact_if_long(self.directory)
+            work()
         except guard.ours(OutOfTime):
             notes.debug("bounds of the spool: not all was done in time, the next one goes on")
         finally:
             for (reason, kind), count in self.dropped.items():
                 notes.ledger("dropped", reason=reason, type=kind, count=count)
+
+    def limit_everything(self) -> None:
+        """Do one thing after the other."""
+        for base in self.lonely:
+            self.remove_lonely(base)
+        self.drop_old()
+        limit = self.settings.spool_limit_bytes
+        if self.bytes > limit:
+            self.limit_bytes(list(self.sessions), limit - limit // 8)
+        self.limit_files()
+        account.compact_if_long(self.directory)
+
+    def limit_own(self) -> None:
+        """Make room in the own session for its last segment, where there is too much."""
+        limit, segment = self.settings.spool_limit_bytes, recorder.segment
+        last = self.sessions.get(self.own_base, {}).get(segment.number - 1) if segment is not None else None
+        if self.bytes > limit and last is not None:
+            self.aside.clear()  # it is everybody's, and for the enforcer
+            self.limit_bytes([self.own_base], max(limit - limit // 8, self.bytes - last.st_size))
 
     def remove_lonely(self, base: str) -> None:
         """Remove the lock of a session that has no segment, if it is dead and not just starting."""
@@ -131,18 +146,17 @@ class Keeper(Listing):
         boot = one_line("/proc/sys/kernel/random/boot_id")
         return bool(boot) and field(rewrite.header_line(segment), b"boot") == quote(boot).encode()
 
-    def limit_bytes(self) -> None:
-        """Make room when there is too much, an eighth more than needed: not for every segment anew."""
-        limit = self.settings.spool_limit_bytes
-        if self.bytes <= limit:
-            return
-        target = limit - limit // 8
-        for base in self.delivered_parts.intersection(self.sessions):
+    def limit_bytes(self, bases: list[str], target: int) -> None:
+        """Make room in these sessions until the spool is as small as `target`: an eighth below its limit, so that it is
+        not done for every segment anew.
+        """
+        for base in self.delivered_parts.intersection(bases):
             self.trim_session(base, "", target)
         while self.aside and self.bytes > target:
             self.drop_aside("bytes")
+        bases = [base for base in bases if base == self.own_base or not claims.is_alive(self.directory, base)]
         for kind in KINDS:
-            for base in sorted(self.sessions, key=self.age):
+            for base in sorted(bases, key=self.age):
                 if self.bytes <= target:
                     return
                 if kind in self.kinds_of(base):
@@ -166,7 +180,10 @@ class Keeper(Listing):
                 self.drop_segment(segment, claim, "bytes")
             return
         dropped: dict[str, int] = {}
-        self.bytes -= rewrite.trim(segment, claim, kind, most, dropped, monotonic() + UNIT_SECONDS)
+        shrunk = trimming.trim_own(segment, kind, most, dropped) if claim is None else None
+        if shrunk is None:
+            shrunk = rewrite.trim(segment, claim, kind, most, dropped, monotonic() + UNIT_SECONDS)
+        self.bytes -= shrunk
         self.count("bytes", dropped)
         if claim is None and segment.is_finished:
             segment.delete()

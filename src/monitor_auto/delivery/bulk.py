@@ -93,11 +93,15 @@ def groups(descriptor: int, offset: int, batch_size: int) -> "Iterator[list[byte
 def checked(lines: list[bytes]) -> list[bytes]:
     """Return the lines if all of them look as we write them. Raises Unusual."""
     block = b"\n".join(lines)
-    is_usual = block.startswith(_BETWEEN[2:]) and block.endswith(b"}") and block.count(_BETWEEN) == len(lines) - 1
-    is_usual = is_usual and len(block.translate(None, _CONTROLS)) == len(block) < MAX_BODY_BYTES - 200
-    if not is_usual:
+    if len(block) >= MAX_BODY_BYTES - 200 or not are_usual(block, len(lines)):
         raise Unusual
     return lines
+
+
+def are_usual(block: bytes, count: int) -> bool:
+    """Return whether a block is so many lines as we write them."""
+    is_usual = block.startswith(_BETWEEN[2:]) and block.endswith(b"}") and block.count(_BETWEEN) == count - 1
+    return is_usual and len(block.translate(None, _CONTROLS)) == len(block)
 
 
 def send(segment: "Segment", sending: "Sending", lines: list[bytes]) -> bool:

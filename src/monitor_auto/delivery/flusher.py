@@ -153,6 +153,9 @@ class Flusher:
             self.deliver(now, is_scheduled)
         finally:
             flushing.busy.release()
+        if self.segment.is_keeper and self.segment.number >= repairs.KEEPER_SEGMENTS:  # else it is for the end
+            self.segment.is_keeper = False
+            guard.call("bounds", repairs.keep_bounds, self.segment)
 
     def deliver(self, now: float, is_scheduled: bool) -> None:
         """Send own events, and children's when it is their time, and tell the policy what came of it."""

@@ -64,6 +64,13 @@ class Writer:
         if self.held > _BUFFER_BYTES:
             self.flush()
 
+    def add_all(self, texts: list[bytes]) -> None:
+        """Append lines. Raises OSError on a full disk."""
+        self.parts += texts
+        self.held += sum(map(len, texts))
+        if self.held > _BUFFER_BYTES:
+            self.flush()
+
     def flush(self) -> None:
         """Write what is held."""
         data = b"\n".join([*self.parts, b""])
