@@ -440,3 +440,66 @@ def test_requests_beside_each_other_keep_their_spans_apart(children: Children, s
     inside = done.run.named("in.request") + done.run.named("after.answer")
     assert len(inside) == 40 * 6
     assert not [event for event in inside if event["span"]["span_id"] != own[event["data"]["path"]]]
+
+
+UNCLOSED = """
+    import os
+    from flask import Flask, Response, stream_with_context
+    from monitor_auto import Monitor
+    app = Flask("some")
+    @app.get("/plain")
+    def plain():
+        Monitor.event("in.plain")
+        return "plain"
+    @app.get("/stream")
+    def stream():
+        def pieces():
+            Monitor.event("in.stream")
+            yield "one"
+            yield "two"
+        return Response(stream_with_context(pieces()))
+    @app.get("/broken")
+    def broken():
+        def pieces():
+            yield "one"
+            raise ValueError("in the middle")
+        return Response(pieces())
+    client = app.test_client()
+    first = client.get("/plain")
+    print(first.status)
+    Monitor.event("after")
+    second = client.get("/stream")
+    third = client.get("/plain")
+    del first
+    print(second.text, third.status)
+    try:
+        print(client.get("/broken").text)
+    except ValueError as error:
+        print(error)
+    with client.get("/plain") as closed:
+        print(closed.text)
+    if os.fork() == 0:
+        del second, third
+        raise SystemExit
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+    fourth = client.get("/stream")
+"""
+
+
+def test_requests_of_a_test_client_that_closes_nothing_are_recorded(children: Children, servers: Sandbox) -> None:
+    """Tests of web applications read a response and forget it: each is a request, and what comes after is not part of
+    it; a forked child has not made them.
+    """
+    done = children.twin(UNCLOSED, python=servers)
+    assert done.status == 0, done.stderr
+    found = [(event["data"]["path"], event["data"].get("error")) for event in done.named("http.server.request")]
+    assert sorted(found) == sorted([("/plain", None)] * 3 + [("/stream", None)] * 2 + [("/broken", "ValueError")])
+    (parent, child) = sorted({event["session"]["id"] for event in done.events})
+    assert {event["session"]["id"] for event in done.named("http.server.request")} == {parent}
+    spans = {event["span"]["span_id"]: event["data"]["path"] for event in done.named("http.server.request")}
+    assert "span" not in done.named("after")[0]
+    assert [spans[event["span"]["span_id"]] for event in done.named("in.plain")] == ["/plain"] * 3
+    assert [spans[event["span"]["span_id"]] for event in done.named("in.stream")] == ["/stream"] * 2
+    assert all("parent_span_id" in event["span"] for event in done.named("http.server.request"))
+    parents = {event["span"]["parent_span_id"] for event in done.named("http.server.request")}
+    assert len(parents) == 1, "none below another"

@@ -43,10 +43,11 @@ class Request:
 
     __slots__ = (
         *("_token", "close_code", "error", "has_left", "has_returned", "is_over", "is_websocket", "method", "seen_by"),
-        *("path", "prefix", "response", "route", "server", "span", "started", "status", "took"),
+        *("path", "prefix", "response", "returned", "route", "server", "span", "started", "status", "took"),
     )
     _token: "Any"
     span: "Any"
+    returned: float
 
     def __init__(
         self, library: str, method: "Any", path: "Any", traceparent: "Any" = None, tracestate: "Any" = None
@@ -153,9 +154,7 @@ def open_request() -> "Request | None":
 
 
 def is_seen() -> bool:
-    """True where the request that comes now is the one that a hook has seen: not one whose application has returned,
-    and whose server never closed what it has returned.
-    """
+    """True where the request that comes now is the one that a hook has seen: not one whose application has returned."""
     request = open_request()
     return request is not None and not request.has_returned
 
