@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from typing import Any
 
 from support.children import Children
@@ -116,3 +117,15 @@ def test_host_that_cannot_start_a_helper_tells_nobody_that_the_collector_is_away
         done = children.run(source, endpoint=endpoint)
     assert (done.status, done.names) == (0, ["session.start", "session.end"])
     assert list(done.spool.glob("*.away")) == []
+
+
+def test_failure_of_a_patient_program_counts_and_is_told(children: Children, collector: Collector) -> None:
+    """While it looks whether the collector is back the others wait for it; what it has found out must not get lost."""
+    collector.answer = Answer(503, headers=(("Retry-After", "1000"),))
+    for failures in range(1, 4):
+        children.run("pass", endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "30"})
+        (record,) = children.spool.glob("*.away")
+        facts = json.loads(record.read_text())
+        assert (facts["failures"], facts["until"] > time.time() + 900) == (failures, True)
+        record.write_text(record.read_text().replace(f"{facts['until']:.3f}", "1.000"))
+    assert len(collector.requests) == 3

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 import pytest
 
 from support.children import Children, Run
-from support.collector import STALL, Collector, running_collector
+from support.collector import STALL, UNAVAILABLE, Answer, Collector, running_collector
 from support.needs import miss, need_command
+from support.network import Swallower
 from support.remains import ended, event, key_of, lines, session_id, write_segment, write_session
 from support.spool import read_events, read_ledger, segments
 
@@ -222,6 +224,56 @@ def test_where_nothing_can_be_written_the_program_delivers_from_memory(
     done = children.run(words, env=env, endpoint=collector.url)
     assert (done.status, done.stdout, done.stderr) == (0, b"True\n", b"")
     assert collector.names() == ["session.start", "work.done", "session.end"]
+
+
+def test_without_any_disk_only_the_first_program_waits_for_a_silent_collector(children: Children) -> None:
+    """A container with a read-only root runs a hundred programs; 3 s for each of them would be noticed."""
+    unshare = need_command("unshare", "util-linux")
+    if os.geteuid():
+        miss("only root can mount")
+    setup = """
+        mount -t tmpfs -o ro none /var/tmp
+        mount -t tmpfs -o mode=1777 none /dev/shm
+        "$@"; "$@"; "$@"
+        stat -c "%a %U" /dev/shm/*
+        cat /dev/shm/*/*.away
+    """
+    words = [unshare, "--mount", "sh", "-ec", setup, "sh", *script(children)]
+    env = {"MONITOR_SPOOL_DIR": "/proc/nowhere", "HOME": "/proc/nowhere", "MONITOR_EXIT_TIMEOUT": "1"}
+    swallower = Swallower()
+    try:
+        endpoint = f"http://127.0.0.1:{swallower.port}/v1/events"
+        done = children.run(words, env=env, endpoint=endpoint)
+    finally:
+        swallower.close()
+    *shown, owner, record = done.stdout.decode().splitlines()
+    assert (done.status, shown, owner, done.stderr) == (0, ["True"] * 3, "700 root", b"")
+    assert (len(swallower.connections), json.loads(record)["failures"]) == (1, 1)
+
+
+def test_back_off_without_any_disk_is_short_and_forgotten(children: Children, collector: Collector) -> None:
+    """What is in memory alone has no second chance: after an outage the collector must not be left alone for long."""
+    unshare = need_command("unshare", "util-linux")
+    if os.geteuid():
+        miss("only root can mount")
+    shared = folder(children.folder / "shared")
+    setup = f'mount -t tmpfs -o ro none /var/tmp; mount --bind {shared} /dev/shm; exec "$@"'
+    words = [unshare, "--mount", "sh", "-ec", setup, "sh", *script(children)]
+    env = {"MONITOR_SPOOL_DIR": "/proc/nowhere", "HOME": "/proc/nowhere", "MONITOR_EXIT_TIMEOUT": "30"}
+    collector.answer = UNAVAILABLE
+    for failures in range(1, 6):
+        children.run(words, env=env, endpoint=collector.url)
+        (record,) = shared.glob("*/*.away")
+        facts = json.loads(record.read_text())
+        assert facts["failures"] == min(failures, 3)
+        assert facts["until"] < time.time() + 25
+        record.write_text(record.read_text().replace(f"{facts['until']:.3f}", "1.000"))
+    collector.answer = Answer()
+    collector.requests.clear()
+    done = children.run(words, env=env, endpoint=collector.url)
+    assert (done.status, done.stdout, done.stderr) == (0, b"True\n", b"")
+    assert collector.names() == ["session.start", "work.done", "session.end"]
+    assert list(shared.glob("*/*.away")) == []
 
 
 def test_relative_spool_stays_where_it_was_when_the_program_moves(children: Children) -> None:

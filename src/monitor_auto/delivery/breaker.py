@@ -5,11 +5,13 @@ Guarantees:
   room for it an empty one has to do, which says by its age that somebody has failed.
 - Processes that fail at the same time count as one failure: who finds a record that is still valid leaves it.
 - When the time is up, whoever looks first tries, and the others wait a few seconds more for what it finds.
+- Where no disk takes a spool the record is in a private folder in memory, and counts for 20 s or so: who has his events
+  in memory alone loses what he does not deliver.
 """
 
 import os
 
-from monitor_auto.boot import guard
+from monitor_auto.boot import guard, repairs
 from monitor_auto.boot.formats import endpoint_key, wall_clock
 
 from .answers import MAX_RETRY_AFTER_SECONDS
@@ -23,8 +25,25 @@ FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 300.0
 MISPLACED_SECONDS = 300.0
 """A wrong address or token does not heal by itself."""
+IN_MEMORY = "/dev/shm"
+"""Of Linux; a container with a read-only root has it, too."""
+MOST_WITHOUT_DISK = 2
+"""So many failures in a row count at the most there: 20 s."""
 _JITTER = 0.2
+_probe = 0.0
+"""Until when the others wait for what this process finds out: such a record is no failure that another has told."""
 _SAYS_NOTHING = b'0,"error":"the disk has no room to say why"}\n'
+
+
+def place(directory: "str | None", is_to_write: bool = False) -> "str | None":
+    """Return the folder of the records: the spool, or where there is none (None) one in memory; None without one."""
+    if directory is not None or not hasattr(os, "geteuid"):
+        return directory
+    folder = f"{IN_MEMORY}/monitor-{os.geteuid()}"
+    try:
+        return repairs.private_directory(folder) if is_to_write or os.path.lexists(folder) else None
+    except guard.ours(OSError):  # not this system, or another user's
+        return None
 
 
 def path_of(directory: str, key: str) -> str:
@@ -47,8 +66,10 @@ def is_away(directory: str, settings: "Any", probe_seconds: float) -> bool:
         return False
     if until > now:
         return True
+    global _probe
+    _probe = round(now + probe_seconds, 3)
     try:
-        _write(directory, settings, now + probe_seconds, failures, record)
+        _write(directory, settings, _probe, failures, record)
     except guard.ours(OSError):  # a full disk: then everybody tries
         return False
     return False
@@ -85,16 +106,27 @@ def read(directory: str, settings: "Any") -> tuple[float, int, str, bytes]:
 
 
 def note_failure(
-    directory: str, settings: "Any", status: int, error: str, is_misplaced: bool, retry_after_seconds: float
+    spool: "str | None",
+    settings: "Any",
+    status: int,
+    error: str,
+    is_misplaced: bool,
+    retry_after_seconds: float,
 ) -> None:
-    """Tell the others not to wait for this endpoint for a while."""
+    """Tell the others not to wait for this endpoint for a while. `spool` is None where there is none."""
     from monitor_auto.boot import encode, notes
 
+    directory = place(spool, True)
+    if directory is None:
+        return
     until, failures, config, _ = read(directory, settings)
     now = wall_clock()
     record = b"%d," % status + b'"error":' + encode.encode(error).encode() + b"}\n"
-    if failures and until > now + FIRST_SECONDS * (1 + _JITTER) and config == fingerprint(settings):
+    is_told = failures and until != _probe
+    if is_told and until > now + FIRST_SECONDS * (1 + _JITTER) and config == fingerprint(settings):
         return
+    if spool is None:
+        failures, is_misplaced = min(failures, MOST_WITHOUT_DISK), False
     seconds = pause_seconds(failures, is_misplaced, retry_after_seconds, os.urandom(1)[0] / 255)
     try:
         _write(directory, settings, now + seconds, failures + 1, record)

@@ -49,12 +49,17 @@ class Call:
 
     def is_away(self) -> bool:
         """Return whether the endpoint failed so recently that this process must not wait for it."""
-        if self.directory is None or not os.path.lexists(f"{self.directory}/{self.key}.away"):
+        directory = self.directory
+        if directory is None:
+            from . import breaker
+
+            directory = breaker.place(None)
+        if directory is None or not os.path.lexists(f"{directory}/{self.key}.away"):
             self.sending.is_known_away = False
             return False
         from . import breaker
 
-        return breaker.is_away(self.directory, self.settings, self.settings.exit_timeout_seconds + 1)
+        return breaker.is_away(directory, self.settings, self.settings.exit_timeout_seconds + 1)
 
     def deliver_begun(self) -> bool:
         """Settle what boot/express.py has sent: all lines of segment 0. Return whether all of them passed."""

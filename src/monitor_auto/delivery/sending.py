@@ -110,11 +110,13 @@ class Sending:
         """Let the other processes, and the sampling, know that this endpoint answers."""
         if "selfreport" in vars(boot):
             guard.late("selfreport", "on_success")
-        if self.is_known_away and self.directory is not None:
+        if self.is_known_away:
             self.is_known_away = False
             from . import breaker
 
-            guard.call("breaker", breaker.note_success, self.directory, self.key)
+            directory = breaker.place(self.directory)
+            if directory is not None:
+                guard.call("breaker", breaker.note_success, directory, self.key)
 
     def report(self, fate: str, lines: "list[Line]") -> None:
         """Have a session that lives on count what became of its own events."""
@@ -152,13 +154,10 @@ class Sending:
         if recorder.session is not None and not recorder.session.is_ended:
             guard.late("selfreport", "on_failure", status, error)
         notes.debug("delivery failed: " + error)
-        if self.directory is not None:
-            from . import breaker
+        from . import breaker
 
-            seconds = retry_after_seconds
-            guard.call(
-                "breaker", breaker.note_failure, self.directory, self.settings, status, error, is_misplaced, seconds
-            )
+        seconds = retry_after_seconds
+        guard.call("breaker", breaker.note_failure, self.directory, self.settings, status, error, is_misplaced, seconds)
 
 
 def name_of(line: "Line") -> str:
