@@ -32,6 +32,7 @@ examples:
 verdicts:
   ok       within the limit
   MISSED   not within the limit
+  no limit a number to compare: the budget has no row for it
   FAILED   a program broke, or the monitor did not do what was to be measured; counts as a miss
   not yet  the monitor cannot do this so far
   skipped  the machine lacks what it takes, for instance the Debian packages valgrind or openssl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from bench.lab import Lab
@@ -12,7 +13,7 @@ from bench.verdicts import Failed, NoResult
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that one measured number may be, and the form in which such a number is shown."""
+    """The most that one measured number may be (`inf`: there is no limit), and the form in which it is shown."""
 
     most: float
     form: str
@@ -37,7 +38,7 @@ class Row:
 
     @property
     def limit_text(self) -> str:
-        return self.show(tuple(limit.most for limit in self.limits))
+        return ", ".join("none" if limit.most == inf else limit.form.format(limit.most) for limit in self.limits)
 
     def show(self, values: tuple[float, ...]) -> str:
         """Write numbers the way this row shows them."""
@@ -64,7 +65,7 @@ class Result:
             "name": self.row.name,
             "what": self.row.what,
             "values": list(self.values),
-            "limits": [limit.most for limit in self.row.limits],
+            "limits": [None if limit.most == inf else limit.most for limit in self.row.limits],
             "measured": self.row.show(self.values) if self.values else "",
             "limit": self.row.limit_text,
             "verdict": self.verdict,
@@ -81,4 +82,6 @@ def judge(row: Row, lab: Lab) -> Result:
         return Result(row, reason.verdict, why=str(reason))
     limits = zip(measured.values, row.limits, strict=True)
     verdict = "ok" if all(value <= limit.most for value, limit in limits) else "MISSED"
+    if all(limit.most == inf for limit in row.limits):
+        verdict = "no limit"
     return Result(row, verdict, measured.values, measured.details)

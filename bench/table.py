@@ -84,7 +84,7 @@ def print_details(results: Sequence[Result], out: TextIO) -> None:
 def print_summary(results: Sequence[Result], out: TextIO) -> None:
     """Say in one line how it went."""
     missed = [result.row.name for result in results if result.is_miss]
-    other = sum(result.verdict not in ("ok", "MISSED", "FAILED") for result in results)
+    other = sum(result.verdict not in ("ok", "no limit", "MISSED", "FAILED") for result in results)
     text = f"{len(missed)} of {len(results)} rows miss their limit" if missed else "No row misses its limit"
     names = f": {', '.join(missed)}" if missed else ""
     print(f"\n{text}{names}; {other} could not be measured." if other else f"\n{text}{names}.", file=out)

@@ -4,10 +4,13 @@ Of all rounds the one that is a tenth from the fastest counts: others on the mac
 """
 
 import asyncio
+import contextlib
 import io
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -148,7 +151,66 @@ def make_uvicorn() -> Callable[[], Awaitable[Any]]:
     return lambda: config.loaded_app({**facts}, receive, send)
 
 
+def make_flask() -> Callable[[], Any]:
+    flask: Any = import_module("flask")
+    app = flask.Flask("bench")
+    app.get("/items/<int:number>")(lambda number: "ok")
+    return lambda: answer(app)
+
+
+def make_django() -> Callable[[], Any]:
+    settings: Any = import_module("django.conf").settings
+    settings.configure(ROOT_URLCONF="__main__", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+    import_module("django").setup()
+    response: Any = import_module("django.http").HttpResponse
+    path: Any = import_module("django.urls").path
+    globals()["urlpatterns"] = [path("items/<int:number>", lambda request, number: response("ok"))]
+    app = import_module("django.core.handlers.wsgi").WSGIHandler()
+    return lambda: answer(app)
+
+
+def answer(application: Any) -> None:
+    """Do what a server does for a request."""
+    facts = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/items/5", "SERVER_PROTOCOL": "HTTP/1.1"}
+    facts |= {"QUERY_STRING": "", "SERVER_NAME": "x", "SERVER_PORT": "80", "wsgi.url_scheme": "http"}
+    result = application({**facts, "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}, lambda status, headers: None)
+    if b"".join(result) != b"ok":
+        raise AssertionError("not answered")
+    result.close()
+
+
+def make_logging() -> Callable[[], Any]:
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
+    logger = logging.getLogger("bench")
+    return lambda: logger.error("no stock of %s", "tea")
+
+
+TESTS = """
+import pytest, time
+seen = []
+@pytest.mark.parametrize("number", range({count}))
+def test_one(number):
+    seen.append(time.perf_counter())
+"""
+
+
+def time_tests(rounds: int, calls: int) -> list[float]:
+    """Have pytest run that many tests; how long each took, from one to the next, in rounds."""
+    pytest: Any = import_module("pytest")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder, "test_bench_of_tests.py")
+        path.write_text(TESTS.format(count=rounds * calls), encoding="utf-8")
+        pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", folder, str(path)])
+    seen = sys.modules[path.stem].seen[::calls]
+    return [(later - earlier) / calls * 1e6 for earlier, later in zip(seen, seen[1:], strict=False)]
+
+
 KINDS: dict[str, Callable[[], Callable[[], Any]]] = {
+    "django": make_django,
+    "flask": make_flask,
+    "logging": make_logging,
     "httpx": make_httpx,
     "http.client": make_http_client,
     "urllib.request": make_urllib,
@@ -184,6 +246,8 @@ def main() -> None:
     kind, rounds, calls = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if kind in ASYNC_KINDS:
         times = asyncio.run(measure_awaited(kind, rounds, calls))
+    elif kind == "pytest":
+        times = time_tests(rounds, calls)
     else:
         call = KINDS[kind]()
         times = [time_calls(call, calls) for _ in range(rounds)]

@@ -71,10 +71,11 @@ AIOHTTP = {
     "3.12": ("aiohttp==3.9.0",),
     "3.13": ("aiohttp==3.10.6",),
     "3.14": ("aiohttp==3.13.0",),
+    "3.15": ("aiohttp==3.14.5",),
 }
 URLLIB3 = {"3.10": ("urllib3==1.26.5",), "3.12": ("urllib3==1.26.18",)}
 REQUESTS = {since: ("requests==2.28.0", *words) for since, words in URLLIB3.items()}
-HTTPX = {"3.10": ("httpx==0.24.0",)}
+HTTPX = {"3.10": ("httpx==0.24.0",), "3.14": ("httpx==0.27.2",)}
 
 LIBRARIES = {
     # clients
@@ -98,7 +99,12 @@ LIBRARIES = {
     "hypercorn, WSGI": Library("server", "hypercorn", "0.18", {"3.10": ("hypercorn==0.14.0",)}),
     # frameworks
     "aiohttp.web": Library("framework", "aiohttp", "3.14", AIOHTTP),
-    "flask": Library("framework", "flask", "3.1", {"3.10": ("flask==2.0.0", "werkzeug==2.0.0")}),
+    "flask": Library(
+        "framework",
+        "flask",
+        "3.1",
+        {"3.10": ("flask==2.0.0", "werkzeug==2.0.0"), "3.14": ("flask==3.0.0", "werkzeug==3.0.0")},
+    ),
     "flask on uWSGI": Library(
         "framework",
         "pyuwsgi",
@@ -144,6 +150,7 @@ LIBRARIES = {
                 "anyio<4",
                 "pytest-xdist==2.4.0",
                 "pytest-rerunfailures==10.2",
+                "setuptools<80",
                 "pytest-asyncio==0.16.0",
             ),
             "3.12": ("pytest==7.4.0", "pytest-xdist==3.3.0", "pytest-rerunfailures==12.0", "pytest-asyncio==0.21.2"),
