@@ -159,3 +159,47 @@ def test_uninstalled_hook_leaves_the_original(children: Children, web: Web, pyth
         done.stderr
     )
     assert [call["path"] for call in requests_of(done)] == ["/hang"]
+
+
+SWALLOWED = """
+    import asyncio, sys, aiohttp
+    base = sys.argv[1]
+
+    async def instead(request, handler):
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError as error:
+            print(type(error).__name__)
+            return await session.get(base + "/instead")
+
+    async def main():
+        global session
+        async with aiohttp.ClientSession() as session:
+            async with session.get("http://127.0.0.1:1/refused", middlewares=(instead,)) as response:
+                print(response.status)
+            async with session.get(base + "/kept-alive") as response:
+                await response.read()
+            try:
+                await session.get(base + "/drop")
+            except aiohttp.ServerDisconnectedError as error:
+                print(type(error).__name__)
+    asyncio.run(main())
+"""
+
+
+def test_errors_that_nobody_gets_to_see_are_recorded(children: Children, web: Web, python: Sandbox) -> None:
+    """A middleware catches one; of a request on a connection that was kept, aiohttp itself makes a second attempt."""
+    done = children.twin(SWALLOWED, argv=[web.base], python=python)
+    assert done.status == 0, done.stderr
+    found = [(call["path"], call.get("status") or call["error"]) for call in requests_of(done)]
+    assert found == [
+        ("/instead", 200),
+        ("/refused", "ClientConnectorError"),  # its call has ended with the other's answer
+        ("/kept-alive", 200),
+        ("/drop", "ServerDisconnectedError"),
+        ("/drop", "ServerDisconnectedError"),
+    ]
+    monitored = web.requests[len(web.requests) // 2 :]
+    assert [target for _, target, _ in monitored] == ["/instead", "/kept-alive", "/drop", "/drop"]
+    own = [trace for trace, (path, _) in zip(traces_of(done), found, strict=True) if path != "/refused"]
+    assert [headers["traceparent"] for _, _, headers in monitored] == own, "each has a span of its own"

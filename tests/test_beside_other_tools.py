@@ -262,3 +262,80 @@ def test_log_records_that_are_marked_by_a_tracer_are_recorded_once(
     assert done.status == 0 and done.stderr.count(b"ERROR work no stock of tea") == 2, done.stderr
     found = [event["data"]["message"] for event in done.named("log.error")]
     assert found == ([] if order == "undone" else ["no stock of tea"] * 2)
+
+
+HOSTILE = """
+    import copy, importlib, logging, os, pickle, sys, threading, traceback, types, warnings, http.client
+
+    def log(name):
+        logging.getLogger(name).error("after " + name)
+
+    real = logging.Logger.callHandlers
+    def mine(self, record):
+        print("mine")
+        return real(self, record)
+    logging.Logger.callHandlers = mine
+    log("patching")
+    logging.Logger.callHandlers = real
+    log("putting back")
+
+    class Own(logging.Logger):
+        def callHandlers(self, record):
+            print("own")
+            super().callHandlers(record)
+    Own("own").error("by a subclass")
+
+    kept = sys.modules.pop("http.client")
+    import http.client as again
+    print(again is kept)
+    sys.modules["http.client"] = kept
+    try:
+        kept.HTTPConnection("127.0.0.1", 1).request("GET", "/old")
+    except OSError as error:
+        print(type(error))
+    sys.modules["wsgiref"] = None
+    try:
+        import wsgiref.handlers
+    except ImportError as error:
+        print(error)
+    del sys.modules["wsgiref"]
+    import wsgiref.handlers
+
+    names = ["flask", "requests", "httpx", "aiohttp", "starlette.applications"]
+    threads = [threading.Thread(target=importlib.import_module, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        import json
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    for thread in threads:
+        thread.join()
+
+    import flask, requests
+    for it in (flask.Flask.__call__, flask.Flask.full_dispatch_request, kept.HTTPConnection.getresponse):
+        print(pickle.loads(pickle.dumps(it)) is it, copy.copy(it) is it, copy.deepcopy(it) is it)
+    for name in ("flask", "flask.app", "requests", "urllib3.connectionpool"):
+        importlib.reload(sys.modules[name])
+    try:
+        requests.get("http://127.0.0.1:1/reloaded")
+    except requests.ConnectionError as error:
+        print([frame.name for frame in traceback.extract_tb(error.__traceback__)])
+    print(flask.Flask("x").test_client().get("/nowhere").status)
+    sys.modules["httpx"] = types.ModuleType("httpx")
+    import httpx
+    print(vars(httpx).get("get"))
+    log("all of it")
+"""
+
+
+def test_programs_that_turn_modules_upside_down_run_as_ever(children: Children, traced: Sandbox) -> None:
+    """They patch and put back, reload, hide and replace modules, import in threads and fork meanwhile."""
+    done = children.twin(HOSTILE, python=traced, flags=["-W", "error"])
+    assert done.status == 0, done.stderr
+    assert len(done.named("log.error")) == 4
+    assert [call["path"] for call in requests_of(done)] == ["/old", "/reloaded"]
+    assert [event["data"]["path"] for event in done.named("http.server.request")] == ["/nowhere"]
