@@ -44,9 +44,12 @@ def deliver():
     deadline = formats.monotonic() + settings.exit_timeout_seconds
     stop_background(deadline)
     check_same()
-    is_done, begun = cold("express").deliver(settings, segment, deadline)
-    if not is_done:
-        cold("flushing").deliver(settings, segment, deadline, begun)
+    try:
+        is_done, begun = cold("express").deliver(settings, segment, deadline)
+        if not is_done:
+            cold("flushing").deliver(settings, segment, deadline, begun)
+    except guard.ours(OSError) as error:  # a disk that fails: what could not be deleted is delivered again
+        cold("notes").debug(f"not all was delivered, or deleted: {error}")
     if deadline - formats.monotonic() > 0.5:  # the deadline is for all that we do here
         keep_bounds()
 

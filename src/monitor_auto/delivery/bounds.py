@@ -42,20 +42,21 @@ _running: dict[int, object] = {}
 
 
 def enforce(settings: "Any", directory: str, own_base: str, seconds: float = LIMIT_SECONDS) -> None:
-    """Bring a spool back into its bounds, within about so many seconds; `own_base` is the session that runs here.
-
-    Raises OSError when the folder cannot be read.
-    """
+    """Bring a spool back into its bounds, within about so many seconds; `own_base` is the session that runs here."""
     mark = object()
     if _running.setdefault(os.getpid(), mark) is not mark:
         return
     lock = -1
     keeper = Keeper(settings, directory, own_base, monotonic() + seconds)
     try:
-        lock = take_lock(f"{directory}/bounds.lock")
-        keeper.run(keeper.limit_everything)
-    except guard.ours(BlockingIOError):  # another process is at it
-        keeper.run(keeper.limit_own)
+        try:
+            lock = take_lock(f"{directory}/bounds.lock")
+        except guard.ours(BlockingIOError):  # another process is at it
+            keeper.run(keeper.limit_own)
+        else:
+            keeper.run(keeper.limit_everything)
+    except guard.ours(OSError) as error:  # a full or bad disk: the next one goes on
+        notes.debug(f"bounds of the spool: {error}")
     finally:
         if lock >= 0:
             os.close(lock)

@@ -67,7 +67,7 @@ class Claim:
             except guard.ours(Unreadable) as error:
                 self.put_aside(segment, str(error))
             except guard.ours(OSError) as error:  # a bad disk, no descriptors left: it stays for another time
-                guard.note("read segment", error)
+                notes.ledger("problem", part="read segment", error=str(error))
         self.is_complete = True
 
     def all_numbers(self, numbers: list[int]) -> list[int]:

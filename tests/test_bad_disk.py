@@ -1,0 +1,42 @@
+"""A disk of which any call may fail, at any time, with any error: no program notices, and what can be kept is."""
+
+import os
+import random
+
+import pytest
+
+from support.bad_disk import make_bad_disk
+from support.children import Children
+from support.collector import Collector
+
+SOURCE = """
+    import os, subprocess, sys
+    from monitor_auto import Monitor
+    for number in range(300):
+        Monitor.event("work.number", {"number": number, "pad": "p" * 300})
+    child = os.fork()
+    if not child:
+        Monitor.event("work.child")
+        os._exit(4)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    print(subprocess.run([sys.executable, "-c", "print('grandchild')"]).returncode)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.tampers("the disk refuses what the account needs")
+@pytest.mark.parametrize("percent", [2, 15, 50, 100])
+def test_disk_that_fails_now_and_then_harms_nobody(children: Children, collector: Collector, percent: int) -> None:
+    """Disks die slowly: before a machine is replaced it runs its jobs for a week on one like this."""
+    seed = int(os.environ.get("DISK_SEED") or random.randrange(1 << 30))
+    print(f"the disk's seed is {seed}")
+    bad = make_bad_disk(children.folder, children.spool, percent, seed)
+    env = {**bad, "MONITOR_RATE_LIMIT": "0", "MONITOR_EXIT_TIMEOUT": "30", "MONITOR_SPOOL_LIMIT": "1MiB"}
+    env["CACHE_DIRECTORY"] = str(children.folder / "none" / "there")
+    done = children.twin(SOURCE, endpoint=collector.url, env=env, timeout=120)
+    assert (done.status, done.stdout) == (3, b"4\ngrandchild\n0\n")
+    for _ in range(2):
+        flushed = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
+        assert flushed.status == 0, flushed.stderr
+    numbers = {item["data"]["number"] for item in collector.unique() if item["name"] == "work.number"}
+    assert numbers == set(range(300))
