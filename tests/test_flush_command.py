@@ -195,6 +195,26 @@ def test_several_flushes_at_once_share_the_work(children: Children, collector: C
     assert rest_of(children) == []
 
 
+def test_session_that_another_has_just_delivered_leaves_no_lock(children: Children, collector: Collector) -> None:
+    """Who has listed a session and comes too late for it must not leave an empty lock in the spool: they pile up."""
+    leave(children, collector)
+    assert children.run(FLUSH, endpoint=collector.url).status == 0
+    assert rest_of(children) == []
+    source = """
+        import os, sys
+        from monitor_auto.delivery import claims, drain
+        spool, base = sys.argv[1:]
+        claim = claims.claim(spool, base)
+        print(claim is None, drain.is_free(spool, base), os.path.lexists(f"{spool}/{base}.live"))
+        open(f"{spool}/{base}.0.jsonl", "w").close()
+        claim = claims.claim(spool, base)
+        print(claim is not None, os.path.lexists(f"{spool}/{base}.live"))
+    """
+    base = "0123456789abcdef.0123456789ab.01234567-89ab-7cde-8f01-23456789abcd"
+    done = children.run(source, argv=[str(children.spool), base], env={"MONITOR_DISABLE": "1"})
+    assert done.stdout == b"True False False\nTrue True\n", done.stderr
+
+
 def test_interrupted_flush_loses_nothing(children: Children, collector: Collector) -> None:
     """Ctrl-C while a slow collector thinks: what is answered is done, the rest stays, and there is no traceback."""
     leave(children, collector)

@@ -164,12 +164,12 @@ def is_alive(directory: str, base: str) -> bool:
 def _lock(path: str, is_lonely: bool) -> "int | None":
     if not hasattr(os, "lockf"):
         return _lock_by_silence(path)
-    # Without O_CREAT for a lonely one: it exists, or it is gone and nothing is to be done.
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | (0 if is_lonely else os.O_CREAT)
     try:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = _open(path, is_lonely)
     except guard.ours(OSError):
         _put_aside_if_strange(path)
+        return None
+    if descriptor is None:
         return None
     try:
         facts = os.fstat(descriptor)
@@ -184,6 +184,19 @@ def _lock(path: str, is_lonely: bool) -> "int | None":
         pass
     os.close(descriptor)
     return None
+
+
+def _open(path: str, is_lonely: bool) -> "int | None":
+    """Open a lock; None where the session is gone. One that somebody has deleted is made anew, but not for a session
+    that another process has just delivered, the lock last: it would stay behind. Raises OSError.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except guard.ours(FileNotFoundError):
+        directory, _, name = path.rpartition("/")
+        has_segments = not is_lonely and any(sessions(directory, name.removesuffix(".live")).values())
+        return os.open(path, flags | os.O_CREAT, 0o600) if has_segments else None
 
 
 def _put_aside_if_strange(path: str) -> None:
