@@ -1,9 +1,11 @@
 """Delivery while an asyncio program runs, by its own loop: what arrives, what the program sees of it, how it ends."""
 
+import time
 from typing import Any
 
 import pytest
 
+from monitor_auto.delivery import turns
 from support.children import Children, Run
 from support.collector import STALL, UNAVAILABLE, Collector
 from support.sandbox import Sandboxes, other_pythons
@@ -96,6 +98,42 @@ FLUSHING = f"""{HEAD}
     asyncio.run(main())
 """
 
+BLOCKED = f"""{HEAD}
+    def wait_for(name, seconds=60):
+        end = time.monotonic() + seconds
+        while recorder.session is not None and not os.path.exists(name):
+            assert time.monotonic() < end, name
+            sum(range(3000))
+    async def main():
+        await record_until(has_loop)
+        for number in range(150):
+            Monitor.event("blocked.step", {{"number": number}})
+        wait_for("arrived")     # the loop does not move, and computes
+        await record_until(lambda: os.path.exists("again"))
+    asyncio.run(main())
+"""
+BUSY = f"""{HEAD}
+    counts = {{"given": 0, "waits": 0.0}}
+    async def main():
+        await record_until(has_loop)
+        turns = sys.modules.get("monitor_auto.delivery.turns")
+        if turns is not None:
+            real_give = turns.Turn.give
+            def give(turn):
+                begin = time.perf_counter()
+                real_give(turn)
+                counts["given"] += turn.claim.locked()
+                counts["waits"] += time.perf_counter() - begin
+            turns.Turn.give = give
+        end = time.monotonic() + 60
+        while recorder.session is not None and counts["given"] < 20 and time.monotonic() < end:
+            Monitor.event("busy.step", {{}})
+            sum(range(300))
+            await asyncio.sleep(0)
+        Monitor.event("busy.done", counts)
+    asyncio.run(main())
+"""
+
 
 def by_loop(collector: Collector) -> list[bool]:
     """Return what the program's last event said of how requests are made."""
@@ -169,6 +207,41 @@ def test_flush_on_the_loop_does_not_wait_for_the_loop(children: Children, collec
     run = child.finish(timeout=120)
     assert (run.status, run.stdout, run.stderr) == (0, b"True True\n", b"")
     assert "session.end" in collector.names()
+
+
+def test_loop_that_is_blocked_does_not_keep_events(children: Children, collector: Collector) -> None:
+    """The thread asks a busy loop to stand still for it; where the loop does not come, it has to go on by itself."""
+    child = children.start(BLOCKED, endpoint=collector.url, env=QUICK)
+    end = time.monotonic() + 120
+    while len(steps := [event for event in collector.unique() if event["name"] == "blocked.step"]) < 150:
+        collector.wait_for_request(len(collector.requests) + 1, end - time.monotonic())
+    assert sorted(event["data"]["number"] for event in steps) == list(range(150))
+    (children.folder / "cwd" / "arrived").touch()
+    seen = len(collector.requests)
+    collector.wait_for_request(seen + 1, 60)
+    (children.folder / "cwd" / "again").touch()
+    run = child.finish(timeout=120)
+    assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
+
+
+def test_loop_that_is_never_idle_gives_turns(children: Children, collector: Collector) -> None:
+    """Beside such a loop each system call of a thread costs dozens of awakenings, if it has to fight for the lock."""
+    env = {**QUICK, "MONITOR_RATE_LIMIT": "0"}
+    children.twin(BUSY, endpoint=collector.url, env=env, timeout=120)
+    (done,) = [event["data"] for event in collector.unique() if event["name"] == "busy.done"]
+    assert done["given"] >= 20
+
+
+def test_turn_waits_for_nobody() -> None:
+    """A thread that has died, or gone on without the loop, must not hold up the program."""
+    rung: list[bool] = []
+    turn = turns.Turn(lambda: rung.append(True))
+    turn.give()  # nobody ends it
+    assert rung == [True] and turn.is_given()
+    late = turns.Turn(lambda: rung.append(True))
+    assert not late.is_given()
+    late.give()
+    assert rung == [True]
 
 
 @pytest.mark.slow

@@ -120,6 +120,7 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.streams", "ssl"): "the same",
     ("monitor_auto.delivery.streams", "typing"): "the same",
     ("monitor_auto.delivery.tickets", "contextvars"): "asyncio has loaded it",
+    ("monitor_auto.delivery.turns", "contextvars"): "the same",
     ("monitor_auto.boot.targets", "gc"): "a collection of garbage is a sign of life",
     ("monitor_auto.boot.background", "gc"): "the same, no more",
     ("monitor_auto.delivery.resources", "gc"): "times collections",
@@ -258,7 +259,7 @@ WITHOUT_HANDLERS = {
     *("monitor_auto.delivery.native", "monitor_auto.delivery.rehearsal", "monitor_auto.delivery.resources"),
     *("monitor_auto.delivery.streams", "monitor_auto.delivery.tickets", "monitor_auto.delivery.loop_sockets"),
     *("monitor_auto.delivery.loopless", "monitor_auto.delivery.async_kept", "monitor_auto.delivery.async_native"),
-    "monitor_auto.delivery.connection",
+    *("monitor_auto.delivery.connection", "monitor_auto.delivery.turns"),
 }
 START_ONLY = {"ImportError"}
 

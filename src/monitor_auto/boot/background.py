@@ -70,7 +70,7 @@ def of_life():
     elif thread.is_wanted:
         if not is_forking():  # a collection of garbage may come in the middle of it
             go_on()
-    elif thread.is_resting:
+    elif thread.is_resting and not late_to("turns", "offer"):
         wake(thread)
 
 
@@ -298,10 +298,11 @@ def stop_for_good():
 
 
 def late_to(module, function, *args):
-    """Call a function of a module of `delivery`, if it was needed so far; another thread may just import it."""
+    """Call a function of a module of `delivery`, if it was needed so far, and return its result. Another thread may
+    just import it.
+    """
     found = getattr(sys.modules.get("monitor_auto.delivery." + module), function, None)
-    if found is not None:
-        guard.call("event loop", found, *args)
+    return None if found is None else guard.call("event loop", found, *args)
 
 
 def is_forking():

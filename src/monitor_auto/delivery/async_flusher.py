@@ -26,6 +26,7 @@ from .batches import renewed
 from .exchange import Answer, NoAnswer
 from .lines import OutOfTime
 from .tickets import LoopGone, Ticket, left_behind, sweep
+from .turns import Turns
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ class LoopTransport:
     is for the background thread, whose `state` is background.py's.
     """
 
-    def __init__(self, state: Any, settings: Any, timeout_seconds: float, fallback: Transport) -> None:
+    def __init__(
+        self, state: Any, settings: Any, timeout_seconds: float, fallback: Transport, turns: Turns | None = None
+    ) -> None:
         self.state, self.settings, self.timeout_seconds, self.fallback = state, settings, timeout_seconds, fallback
+        self.turns = turns or Turns(state)
         self.client: Client | None = None
         self.not_before = float("-inf")
         self.is_interrupted = False
@@ -93,7 +97,7 @@ class LoopTransport:
             self.client = self.make_client()
         self.client.is_interrupted = self.is_interrupted
         try:
-            return self.client.post(loop, body, deadline)
+            return self.client.post(loop, body, deadline, self.turns)
         finally:
             self.lag_seconds = max(self.lag_seconds, self.client.lag_seconds)
 
@@ -102,12 +106,14 @@ class LoopTransport:
         loop, lag, self.lag_seconds = loops.current(), self.lag_seconds, 0.0
         if loop is None:
             return None
+        self.turns.end()
         ticket = Ticket(None, loop, None)
         ticket.probe(0.0)
         while ticket.is_probing and not self.is_interrupted and monotonic() - ticket.asked < BLOCKED_SECONDS:
             ticket.bell.acquire(True, LOOK_SECONDS)
         if ticket.is_probing:
             ticket.on_sign()  # so long at least
+        self.turns.begin()
         return round(max(lag, ticket.lag_seconds) * 1000, 3)
 
     def make_client(self) -> Client:
@@ -175,14 +181,16 @@ class Client:
         """Send a request and return its Answer. Raises one of `errors`."""
         raise NotImplementedError
 
-    def post(self, loop: Any, body: bytes, deadline: float) -> Answer:
+    def post(self, loop: Any, body: bytes, deadline: float, turns: Turns) -> Answer:
         """Send one body by a loop and return the Answer. Raises NoAnswer, and LoopGone where the loop did not."""
         self.sockets.loop, self.is_blocked = loop, False
         request = self.request(body)
         self.ticket = ticket = Ticket(self.asyncio, loop, lambda: self.send(request, body))
         try:
             ticket.ask()
+            turns.end()
             self.wait(ticket, deadline)
+            turns.take(ticket.turn_after)
         except NoAnswer:
             self.is_spoiled = True
             ticket.give_up(self.sockets.close)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .courier import Courier
     from .exchange import Answer
+    from .turns import Turns
 
 REQUEST_SECONDS = 30.0
 LIBRARIES = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
@@ -30,8 +31,8 @@ class Connection:
     hides what it needs; else as the last call.
     """
 
-    def __init__(self, state: "Any", settings: "Any") -> None:
-        self.state, self.settings = state, settings
+    def __init__(self, state: "Any", settings: "Any", turns: "Turns") -> None:
+        self.state, self.settings, self.turns = state, settings, turns
         self.transport: Any = None
         self.is_by_loop = False
         self.answer_seconds = 0.0
@@ -73,7 +74,9 @@ class Connection:
             from . import async_flusher
 
             hush.on_thread()
-            self.transport = async_flusher.LoopTransport(self.state, self.settings, REQUEST_SECONDS, transport)
+            self.transport = async_flusher.LoopTransport(
+                self.state, self.settings, REQUEST_SECONDS, transport, self.turns
+            )
         return self.transport
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from .connection import REQUEST_SECONDS, Connection
 from .lines import OutOfTime
 from .policy import Policy
 from .segments import Segment, Unreadable, sessions, tree_of
+from .turns import Turns
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -75,13 +76,15 @@ class Flusher:
         self.settings: Any = recorder.settings
         self.segment: Any = recorder.segment
         self.policy, self.own = policy_of_session(state.session, state.first_due)
-        self.sender = Connection(state, self.settings)
+        self.turns = Turns(state)
+        self.sender = Connection(state, self.settings, self.turns)
         self.orphans: dict[str, list[int]] = {}
         guard.call("collections", resources.watch_collections)
         self.last_news, self.last_count = monotonic(), -1
 
     def close(self) -> None:
         """Let go of everything."""
+        self.turns.end()
         guard.call("flusher", self.sender.close)
 
     def recorded(self) -> int:
@@ -107,8 +110,10 @@ class Flusher:
             self.policy.on_heartbeat(now)
             resources.record_heartbeat(self.own)
         if self.policy.is_flush_due(now, recorded):
+            self.turns.renew()
             self.flush(now, recorded)
         elif self.policy.are_orphans_due(now):
+            self.turns.renew()
             self.deliver_orphans(now)
 
     def rest(self) -> None:
@@ -122,7 +127,7 @@ class Flusher:
         else:
             self.state.is_resting = True
         if seconds > 0 and not self.is_over():
-            background.rest(self.state, seconds)
+            self.turns.rest(seconds)
         self.state.is_resting = False
 
     def flush(self, now: float, recorded: int) -> None:
@@ -278,9 +283,10 @@ class Delivery(Call):
         return True
 
     def check_time(self) -> None:
-        """Raise OutOfTime when the thread was told to stop."""
+        """Raise OutOfTime when the thread was told to stop; let the program's loop move."""
         if self.flusher.state.is_stopping:
             raise OutOfTime
+        self.flusher.turns.renew()
 
     def one_batch(self, orphans: dict[str, list[int]]) -> bool:
         """Send one batch of these sessions; those that have nothing more to give are taken off the list."""

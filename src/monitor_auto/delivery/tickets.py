@@ -13,6 +13,7 @@ from monitor_auto.boot.formats import monotonic
 
 from . import hush
 from .exchange import Answer, NoAnswer
+from .turns import Turn
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Ticket:
         self.asyncio, self.loop, self.make = asyncio, loop, make
         self.bell, self.turn = allocate_lock(), allocate_lock()
         self.bell.acquire()
+        self.turn_after = Turn(self.ring)
         self.wishes: list[tuple[Callable[[], Any], Any]] = []
         self.answer: Answer | None = None
         self.error: BaseException | None = None
@@ -110,6 +112,7 @@ class Ticket:
             guard.call("async flusher", self.start_task)
             if self.task is None:
                 self.finish()
+                self.ring()
 
     def start_task(self) -> None:
         """Make a task that is in none of asyncio's lists and has no number of the program's tasks."""
@@ -146,13 +149,19 @@ class Ticket:
             self.error = error
         finally:
             self.finish()
+            self.tell_thread()
 
     def finish(self) -> None:
-        """Tell the thread that it is over."""
+        """It is over."""
         self.is_done = True
         if self.at_end is not None:
             guard.call("async flusher", self.at_end)
-        self.ring()
+
+    def tell_thread(self) -> None:
+        """Wake the thread, and give it a turn for what it does now; not before the task itself has ended."""
+        is_waited_for = self.at_end is None and self.loop is not None
+        if not (is_waited_for and self.tell(self.turn_after.give)):
+            self.ring()
 
     # When the loop is gone
 
@@ -164,6 +173,7 @@ class Ticket:
             loopless.Loop(self.asyncio).cancel(self.coroutine, self.task)
         if not self.is_done:
             self.finish()
+            self.ring()
 
 
 class Quietly:
