@@ -40,3 +40,33 @@ def test_disk_that_fails_now_and_then_harms_nobody(children: Children, collector
         assert flushed.status == 0, flushed.stderr
     numbers = {item["data"]["number"] for item in collector.unique() if item["name"] == "work.number"}
     assert numbers == set(range(300))
+
+
+MOVING = """
+    import os, sys
+    from monitor_auto import Monitor
+    spool = os.environ.get("MONITOR_SPOOL_DIR", "nowhere")
+    for number in range(4):
+        Monitor.event("work.number", {"number": number})
+        if number == 1 and Monitor.session:
+            os.rename(spool, spool + "-away")
+    print(Monitor.session is None or Monitor.flush(10) in (True, False))
+    Monitor.event("work.number", {"number": 4})
+    print("out")
+"""
+
+
+def test_spool_that_goes_away_and_comes_back_costs_nothing(children: Children, collector: Collector) -> None:
+    """A volume is moved, a home folder mounted late: what went there is delivered when it is there again."""
+    done = children.twin(MOVING, endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "30"})
+    assert (done.status, done.stdout) == (0, b"True\nout\n")
+    away = children.folder / "spool-away"
+    children.spools.add(away)
+    for spool in (away, children.spool):
+        if spool.exists():
+            flushed = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, spool=spool)
+            assert flushed.status == 0, flushed.stderr
+    arrived = [item["data"]["number"] for item in collector.events() if item["name"] == "work.number"]
+    assert sorted(arrived) == list(range(5))
+    names = collector.names()
+    assert names.count("session.lost") == 0, "it has ended, whatever became of its spool"
