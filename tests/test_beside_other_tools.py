@@ -308,8 +308,7 @@ HOSTILE = """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         child = os.fork()
-    if child == 0:
-        import json
+    if child == 0:  # where an import would wait for ever for what another thread was importing, bare, too
         os._exit(7)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     for thread in threads:
