@@ -307,6 +307,39 @@ def test_sign_of_life_in_the_middle_of_a_fork_starts_no_thread(
     assert sorted(numbers(collector)) == list(range(5, 20))
 
 
+FAILING = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+from monitor_auto.boot import background
+refused = []
+def refuse(event, arguments):
+    if event == "os.fork" and not refused:
+        refused.append(event)
+        raise OSError("no fork")
+sys.addaudithook(refuse)
+time.sleep(1.1)
+try:
+    os.fork()
+except OSError as error:
+    print(error, background.is_forking())
+Monitor.event("work.done", {"number": 0})
+Monitor.event("work.thread", {"runs": background.thread is not None})
+until("stop")
+"""
+)
+
+
+def test_fork_that_fails_does_not_keep_the_thread_away(children: Children, collector: Collector) -> None:
+    """A service that may have no further process lives on, and is to be heard of at once and not 10 s later."""
+    child = children.start(FAILING, endpoint=collector.url, env=OFTEN)
+    collector.wait_for(2, 60)
+    go_on(children)
+    run = child.finish(timeout=60)
+    assert (run.status, run.stdout, run.stderr) == (0, b"no fork False\n", b"")
+    assert [event["data"]["runs"] for event in collector.unique() if event["name"] == "work.thread"] == [True]
+
+
 WAITING = (
     UNTIL
     + DELAYS

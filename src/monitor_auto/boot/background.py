@@ -104,7 +104,7 @@ def start():
     hook_forks()
     state = type(sys.implementation)(
         bell=allocate_lock(), baton=allocate_lock(), over=allocate_lock(), session=recorder.session, is_stopping=False,
-        is_resting=False, is_done=False, is_wanted=False, ident=0, tid=0, interrupt=None,
+        is_resting=False, is_done=False, is_wanted=False, is_reaping=False, ident=0, tid=0, interrupt=None,
         first_due=first_due,
     )  # fmt: skip
     state.bell.acquire()
@@ -250,8 +250,8 @@ def is_asleep(state):
     """True while the thread waits for something that only somebody else can end: the network, a lock. A thread that
     runs, that waits for a processor or a disk, or that the system is taking down, is about to end (proc(5)).
     """
-    if not state.tid:
-        return False  # it has not begun to run
+    if not state.tid or state.is_reaping:
+        return False  # it has not begun to run; it waits for a helper that was killed and needs a processor to die
     try:
         descriptor = os.open("/proc/self/task/%d/stat" % state.tid, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -19,9 +19,7 @@ FORKING = {
 }
 """Who calls os.fork for others (module, function), and what the program has called."""
 forking = {}
-"""The threads that are in a call of os.fork or os.forkpty, and since when."""
-FORKING_SECONDS = 10.0
-"""How long that may last at the most, on whatever machine."""
+"""The threads that are or were in a call of os.fork or os.forkpty, and a weak reference to what ends with it."""
 
 
 class Failed(patches.StandIn):
@@ -147,7 +145,7 @@ def on_fork(real):
     """Return what calls os.fork or os.forkpty in C, and then tells us the result."""
     watch_forks()
     hand_down()
-    began = forking[get_ident()] = monotonic()
+    began = monotonic()
     name = real.__name__
 
     def after_fork(result):
@@ -163,6 +161,7 @@ def on_fork(real):
         except BaseException as error:  # a handler of the program's: raised again, behind our frame
             return raising(error)
 
+    forking[get_ident()] = ref(after_fork)  # it lives as long as the call: a fork that fails does not tell us
     # All in C but for that function, until fork returns `never`; what it returns is called for the result.
     return map(patches.bind.__call__, map(after_fork, iter(real, never))).__next__
 
@@ -180,9 +179,8 @@ def on_forked(pid, name, began, frame):
 
 
 def is_forking():
-    """True while a thread is in a call of os.fork or os.forkpty. One that has failed has not told us."""
-    now = monotonic()
-    return any(now - began < FORKING_SECONDS for began in list(forking.values()))
+    """True while a thread is in a call of os.fork or os.forkpty."""
+    return any(alive() is not None for alive in list(forking.values()))
 
 
 def name_of(process):

@@ -107,7 +107,9 @@ class Plain:
             return courier.post(body)
         finally:
             self.courier = None
+            self.state.is_reaping = True
             courier.close()
+            self.state.is_reaping = False
 
     def cut(self) -> None:
         """Wake the thread from whatever it waits for. Called in another thread."""
