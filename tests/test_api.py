@@ -114,7 +114,8 @@ def test_init_raises_for_wrong_arguments_only(children: Children) -> None:
                 Monitor.init(**arguments)
                 print("nothing raised for", arguments)
             except (TypeError, ValueError) as error:
-                print(type(error).__name__, "pw" in str(error))
+                (name, *_) = arguments
+                print(type(error).__name__, "pw" in str(error), name in str(error), "MONITOR_E" in str(error))
         print(Monitor.init(app="x"))
         try:
             Monitor.init(strict=True)
@@ -123,10 +124,41 @@ def test_init_raises_for_wrong_arguments_only(children: Children) -> None:
     """
     done = children.run(source, env={"MONITOR_ENDPOINT": None})
     lines = done.stdout.decode().splitlines()
-    assert lines[:6] == ["TypeError False"] * 6
-    assert lines[6:11] == ["ValueError False"] * 5
+    assert lines[:6] == ["TypeError False True False"] * 6
+    assert lines[6:11] == ["ValueError False True False"] * 5
     assert lines[11:] == ["False", "no endpoint: set MONITOR_ENDPOINT or pass endpoint="]
     assert not done.events
+
+
+STRICT = """
+    import sys
+    from monitor_auto import Monitor
+    if "closed" in sys.argv:
+        Monitor.close()
+    try:
+        print(Monitor.init(strict=True))
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("env", "words", "text"),
+    [
+        ({}, [], "True"),
+        ({"MONITOR_DISABLE": "1"}, [], "MONITOR_DISABLE is set in the environment"),
+        ({}, ["closed"], "the session of this process was closed, and it has but one"),
+        ({"MONITOR_EXCLUDE": "script.py"}, [], "an endpoint is set in the environment, but nothing was started"),
+    ],
+)
+def test_strict_init_says_why_nothing_is_recorded(
+    children: Children, env: dict[str, str], words: list[str], text: str
+) -> None:
+    """Who asks to be told looks for the cause where the message points."""
+    done = children.run(STRICT, argv=words, env=env)
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.stdout.decode().startswith(text)
+    assert bool(done.names) == (not env)
 
 
 UNUSABLE = ["http://", "ftp://host/x", "host:9090", "http://u:S3cret@host/v1/events", "otlp+http://host:4318",

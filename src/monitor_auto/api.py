@@ -14,7 +14,7 @@ from . import boot
 from .boot import arrivals, cleaning, context, encode, errors, guard, notes, parsing, recorder, recording
 from .boot.recorder import ERROR, EVENT, METRIC
 from .boot.session import describe
-from .boot.settings import OFF, SITE_FILE, endpoint_parts
+from .boot.settings import OFF, SITE_FILE, endpoint_parts, monitor_values
 
 OURS = ("monitor_auto", "monitor_auto.boot")
 CO_COROUTINE = 0x80
@@ -99,15 +99,16 @@ class Monitor(metaclass=_MonitorType):
         program's to set at any time. Returns True when a session runs. The network is not touched.
 
         Raises TypeError for an argument of the wrong type; ValueError for an endpoint that cannot be used and, with
-        `strict`, where no endpoint is known.
+        `strict`, where no session runs; its text says why.
         """
         patterns = _check(endpoint, app, app_version, redact)
         _start(endpoint, app, app_version, patterns)
         guard.call("init", _refine, app, app_version, patterns)
-        if strict and recorder.session is None:
-            raise ValueError("no endpoint: set MONITOR_ENDPOINT or pass endpoint=")
         if recorder.session is None:
-            notes.debug("Monitor.init: no endpoint is known, the monitor stays dormant")
+            reason: str = _why_dormant()
+            if strict:
+                raise ValueError(reason)
+            notes.debug(f"Monitor.init: {reason}; the monitor stays dormant")
         return recorder.session is not None
 
     @staticmethod
@@ -144,7 +145,8 @@ class Monitor(metaclass=_MonitorType):
     def span(name: str, data: Mapping[str, Any] | None = None) -> Span:
         """Return what times a piece of work, and records one event with `duration_ms` when it is over, and the error if
         it ended with an Exception: a context manager, sync and async, and a decorator of functions and coroutine
-        functions.
+        functions. Of a generator function the decorator times the call, which runs nothing of it yet: use `with`
+        inside.
         """
         return Span(name, data)
 
@@ -167,7 +169,8 @@ class Monitor(metaclass=_MonitorType):
     @staticmethod
     def flush(timeout: float = 3.0) -> bool:
         """Deliver now, in this thread, for at most `timeout` seconds. True if everything of this session that was
-        recorded before the call has reached the collector; True, too, where nothing is to be delivered (dormant)."""
+        recorded before the call has reached the collector; True, too, where nothing is recorded: dormant, or after
+        `close`."""
         if recorder.session is None:
             return True
         return bool(guard.late("flushing", "flush", _seconds(timeout)))
@@ -189,7 +192,7 @@ class Monitor(metaclass=_MonitorType):
 
 
 class Span:
-    """What `Monitor.span` returns; every entry is timed for itself."""
+    """What `Monitor.span` returns; every entry is timed for itself, also where several threads or tasks are inside."""
 
     __slots__ = ("_begun", "_data", "_name")
 
@@ -229,7 +232,7 @@ class Span:
                 with Span(self._name, self._data):
                     return function(*args, **kwargs)
 
-        arrivals.disguise(spanned, function)
+        _resemble(spanned, function)
         return cast("Function", spanned)
 
     async def __aenter__(self) -> Span:
@@ -241,7 +244,7 @@ class Span:
         self.__exit__(kind, error, trace)
 
     def _leave(self, error: BaseException | None) -> None:
-        started, begun = self._begun.pop() if self._begun else (perf_counter(), None)
+        started, begun = self._take()
         own = {"duration_ms": round((perf_counter() - started) * 1000, 3)}
         if error is not None:
             own["error"] = encode.class_name(error)
@@ -255,18 +258,41 @@ class Span:
         context.leave(span, token)
         context.record(EVENT, self._name, facts, span)
 
+    def _take(self) -> Any:
+        """Take back what was begun here: of several entries the one whose span is the current one, else the last."""
+        own = context.variable.get() if context.variable else None
+        for entry in reversed(self._begun):
+            if entry[1] is not None and entry[1][0] is own:
+                self._begun.remove(entry)
+                return entry
+        return self._begun.pop() if self._begun else (perf_counter(), None)
+
+
+def _resemble(spanned: Any, function: Any) -> None:
+    """Make the decorated function what functools.wraps makes: attributes and annotations are what other decorators,
+    typing.get_type_hints and singledispatch look at."""
+    vars(spanned).update(getattr(function, "__dict__", ()))
+    # From 3.14 on annotations are evaluated when they are asked for; a name in them may not exist yet.
+    for name in ("__annotate__" if getattr(function, "__annotate__", None) else "__annotations__", "__type_params__"):
+        if hasattr(function, name):
+            setattr(spanned, name, getattr(function, name))
+    arrivals.disguise(spanned, function)
+
 
 def _check(endpoint: Any, app: Any, app_version: Any, given_patterns: Any) -> list[str]:
     for name, value in (("endpoint", endpoint), ("app", app), ("app_version", app_version)):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
-    if isinstance(given_patterns, str):
-        raise TypeError("redact must be a list of patterns, not one str")
+    if isinstance(given_patterns, str) or not hasattr(type(given_patterns), "__iter__"):
+        raise TypeError(f"redact must be a list of patterns, not {type(given_patterns).__name__}")
     patterns = list(given_patterns)
     if not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError("redact must hold str only")
     if endpoint is not None:
-        endpoint_parts(endpoint.strip())
+        try:
+            endpoint_parts(endpoint.strip())
+        except ValueError as error:  # whose text is for those who have set the variable
+            raise ValueError(str(error).replace("MONITOR_ENDPOINT", "endpoint", 1)) from None
     return patterns
 
 
@@ -278,6 +304,21 @@ def _start(endpoint: str | None, app: str | None, app_version: str | None, patte
         overrides = {}
     guard.call("init", cleaning.add_rules, patterns)
     boot.start({name: value for name, value in overrides.items() if value})
+
+
+def _why_dormant() -> str:
+    """Return why no session runs, and what helps."""
+    if recorder.is_closed:
+        return "the session of this process was closed, and it has but one"
+    given: dict[str, str] = parsing.read_site_file(sys.prefix + "/" + SITE_FILE)
+    for where, values in (("the environment", monitor_values(sys.modules["os"].environ)), (SITE_FILE, given)):
+        if values.get("MONITOR_DISABLE", "").strip().lower() not in OFF:
+            return f"MONITOR_DISABLE is set in {where}"
+        if values.get("MONITOR_ENDPOINT"):
+            return (
+                f"an endpoint is set in {where}, but nothing was started: run monitor-auto doctor, or set MONITOR_DEBUG"
+            )
+    return "no endpoint: set MONITOR_ENDPOINT or pass endpoint="
 
 
 def _is_disabled_by_site() -> bool:

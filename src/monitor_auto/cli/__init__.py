@@ -105,7 +105,7 @@ def parse(parser: "ArgumentParser", words: "list[str]") -> "Namespace":
     """Parse the words; `key=value` may stand before, between and behind the options, which argparse alone refuses."""
     arguments, rest = parser.parse_known_args(words)
     if rest and (not hasattr(arguments, "values") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.values += rest
     return arguments
@@ -165,7 +165,7 @@ def make_parser(words: "Sequence[str]" = ()) -> "ArgumentParser":
         "monitor-auto", description=OVERVIEW, epilog=ENDING, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"monitor-auto {__version__}")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     flush = commands.add_parser(
         "flush",
@@ -177,14 +177,14 @@ def make_parser(words: "Sequence[str]" = ()) -> "ArgumentParser":
     flush.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     flush.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="stop after so many seconds")
     flush.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    flush.set_defaults(run=_flush)
+    flush.set_defaults(run=_flush, parser=flush)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, formatter_class=RawDescriptionHelpFormatter)
         if name in words:
             module = import_module(f"{__name__}.{name}")
             command.description = module.DESCRIPTION
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, parser=command)
     return parser
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from . import current_folder
 from .checks import OK, WRONG, Check
 from .configuration import Configuration, read_configuration
-from .terminal import coloured, counted, print_json, row
+from .terminal import coloured, complain, counted, print_json, row
 
 DESCRIPTION = """\
 Check everything that can keep a program of this environment from being
@@ -40,6 +40,9 @@ def add_arguments(parser: Any) -> None:
 
 def run(arguments: Any) -> int:
     """Run the command. Returns 1 when something is wrong, else 0."""
+    if arguments.folder and not os.path.exists(arguments.folder):
+        complain(f"--folder: there is no {arguments.folder}.")
+        return 2
     findings = list(examine(read_configuration(), arguments))
     wrong = sum(check.level == WRONG for check in findings)
     if arguments.json:

@@ -132,8 +132,10 @@ def read_token(arguments: Any) -> str:
         try:
             with open(where, encoding="ascii") as file:
                 token = file.readline()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"no token can be read from {where}: {error}") from error
+        except OSError as error:
+            raise ValueError(f"no token can be read from {where}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"no token can be read from {where}: it holds more than ASCII") from error
     else:
         return ""
     token = token.strip()

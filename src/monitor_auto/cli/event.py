@@ -133,7 +133,7 @@ def parse_pair(word: str) -> tuple[str, Any]:
     else:
         value = text[1:] if text.startswith("=") else parse_value(text)
     if not sign or not key:
-        raise ValueError(f"{word.partition('=')[0]!r} is no key=value")
+        raise ValueError(f"{word!r} is no key=value" if sign else f"{key!r} is no key=value")
     return key, value
 
 

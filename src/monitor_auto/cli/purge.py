@@ -73,7 +73,11 @@ def run(arguments: Any) -> int:
     if not arguments.yes and not sys.stdin.isatty():
         complain("purge deletes events for good. There is no terminal to ask on: say --yes if you mean it.")
         return 2
-    key = spools.key_of(arguments.endpoint) if arguments.endpoint else ""
+    try:
+        key = spools.key_of(arguments.endpoint) if arguments.endpoint else ""
+    except ValueError as error:
+        complain(f"{str(error).replace('MONITOR_ENDPOINT', '--endpoint', 1)} (or the key that status shows).")
+        return 2
     settings = read_configuration().settings
     directories = spools.in_use(settings)
     if not arguments.yes and not is_confirmed(directories, key, arguments.all):

@@ -11,7 +11,7 @@ from typing import Any
 
 from monitor_auto.boot import handover, parsing, recorder
 from monitor_auto.boot.formats import endpoint_key
-from monitor_auto.boot.settings import default_directory
+from monitor_auto.boot.settings import default_directory, endpoint_parts
 from monitor_auto.delivery import account, breaker
 from monitor_auto.delivery.claims import field as header_field
 from monitor_auto.delivery.deaths import began_at
@@ -292,7 +292,9 @@ def size(path: str) -> int:
 
 
 def key_of(endpoint: str) -> str:
-    """Return the key of an endpoint, or of what is a key already."""
+    """Return the key of an endpoint, or of what is a key already. Raises ValueError for what is neither."""
     text = endpoint.strip()
-    is_key = len(text) == 16 and not text.strip("0123456789abcdef")
-    return text if is_key else endpoint_key(text)
+    if len(text) == 16 and not text.strip("0123456789abcdef"):
+        return text
+    endpoint_parts(text)
+    return str(endpoint_key(text))

@@ -91,8 +91,8 @@ def asked(client: Any, path: str) -> Any:
     try:
         answer = client.get(path)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        address = client.base_url
-        raise Unreadable(f"{address} cannot be reached: {error}. Is `monitor-auto collect` running?") from None
+        cause = str(error).partition("] ")[2] or error if str(error).startswith("[Errno") else error
+        raise Unreadable(f"{client.base_url} cannot be reached: {cause}. Is `monitor-auto collect` running?") from None
     if answer.status_code == 401:
         raise Unreadable("The collector wants a token: set MONITOR_COLLECT_TOKEN.")
     if answer.status_code != 200 or "json" not in answer.headers.get("content-type", ""):
