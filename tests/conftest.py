@@ -14,6 +14,7 @@ from support.account import assert_adds_up
 from support.children import Children
 from support.collector import Collector, running_collector
 from support.sandbox import Sandbox, Sandboxes
+from support.web import Web, running_web
 
 
 def pytest_configure() -> None:
@@ -129,3 +130,10 @@ def collector() -> Iterator[Collector]:
     with running_collector() as running:
         yield running
     assert not running.violations, running.violations
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A web server that programs call, and that applications call for their requests."""
+    with running_web() as running:
+        yield running

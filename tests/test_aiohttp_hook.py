@@ -1,21 +1,14 @@
 """aiohttp's client: what time-outs, middlewares, cancelled tasks and websockets leave, and that it looks the same."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from support.children import Children
 from support.clients import NEWEST, requests_of, traces_of
 from support.sandbox import Sandbox
-from support.web import Web, running_web
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """The server that programs call."""
-    with running_web() as running:
-        yield running
+from support.web import Web
 
 
 @pytest.fixture

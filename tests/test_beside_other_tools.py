@@ -1,14 +1,14 @@
 """Libraries that another tool has patched, too: OpenTelemetry below us and on top of us, and put back in any order."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from support.children import Children, Run
 from support.clients import NAME, requests_of
 from support.sandbox import Sandbox
-from support.web import Web, running_web
+from support.web import Web
 
 TRACERS = [
     "opentelemetry-sdk",
@@ -24,13 +24,6 @@ TRACERS = [
 def traced(sandbox_for: Callable[..., Sandbox]) -> Sandbox:
     """An environment with OpenTelemetry and what it traces."""
     return sandbox_for(sys.executable, *TRACERS)
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """The server that programs call."""
-    with running_web() as running:
-        yield running
 
 
 # "above": they patch what we have patched. "below": we find their patch in place. "undone": ours is taken away from

@@ -1,21 +1,12 @@
 """http.client: every way of using it is recorded, and its classes are the same to whoever uses them."""
 
-from collections.abc import Iterator
 from textwrap import dedent
 
 import pytest
 
 from support.children import Children
 from support.clients import requests_of, traces_of
-from support.web import Web, running_web
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """The server that programs call."""
-    with running_web() as running:
-        yield running
-
+from support.web import Web
 
 LOW = """
     import http.client, sys, xmlrpc.client

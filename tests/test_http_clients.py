@@ -1,6 +1,6 @@
 """HTTP clients: each request on the wire is one event, carries its trace, and is otherwise the program's own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from textwrap import dedent
 
 import pytest
@@ -9,16 +9,9 @@ from support.children import Children
 from support.clients import CLIENTS, NEWEST, Client, requests_of, traces_of
 from support.network import free_port
 from support.sandbox import Sandbox
-from support.web import Web, running_web
+from support.web import Web
 
 SECRETS = ("hush-query", "hush-body", "hush-header", "hush-fragment")
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """The server that programs call."""
-    with running_web() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ what another tool has put there, and what was never meant to be asked.
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from textwrap import dedent
 
@@ -13,7 +13,7 @@ import pytest
 from support.children import Children
 from support.sandbox import Sandbox
 from support.serving import TRACE, TRACEPARENT, get, serve, serve_twice, talk
-from support.web import Web, running_web
+from support.web import Web
 
 SERVERS = (
     *("gunicorn", "uvicorn", "hypercorn", "websockets", "wsproto", "httptools", "aiohttp"),
@@ -30,13 +30,6 @@ ASGI_SERVERS = {
 def servers(sandbox_for: Callable[..., Sandbox]) -> Sandbox:
     """An environment with every server and framework, in their newest versions."""
     return sandbox_for(sys.executable, *SERVERS)
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """The server that applications call."""
-    with running_web() as running:
-        yield running
 
 
 CURIOUS = """

@@ -1,7 +1,7 @@
 """urllib3 and requests: retries, proxies, pools of other libraries, and that they look the same."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -9,14 +9,7 @@ from support.children import Children
 from support.clients import NEWEST, requests_of, traces_of
 from support.network import free_port
 from support.sandbox import Sandbox
-from support.web import Web, running_web
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """The server that programs call."""
-    with running_web() as running:
-        yield running
+from support.web import Web
 
 
 @pytest.fixture
