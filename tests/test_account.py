@@ -208,19 +208,20 @@ def test_background_delivery_keeps_the_account_short(children: Children, collect
         if Monitor.session:
             from monitor_auto.boot import repairs
             from monitor_auto.delivery import account
-            account.MAX_BYTES, repairs.KEEPER_SEGMENTS = 1000, 8
+            account.MAX_BYTES, repairs.KEEPER_SEGMENTS = 300, 4
         path, most, end = sys.argv[1], 0, time.monotonic() + 60
         while time.monotonic() < end:
             Monitor.event("work.step")
-            time.sleep(0.001)
+            time.sleep(0.02)  # each is a request: delivery has to keep pace with them, also on a busy machine
             size = os.path.getsize(path) if os.path.exists(path) else 0
-            if size < most > 1000:
+            if size < most > 300:
                 break
             most = max(most, size)
         print(time.monotonic() < end)
     """
     path = children.spool / f"{key_of(collector.url)}.account"
     env = {"MONITOR_FLUSH_INTERVAL": "0.05", "MONITOR_BATCH_SIZE": "1", **PATIENT}
-    assert children.run(source, argv=[str(path)], endpoint=collector.url, env=env).stdout == b"True\n"
+    done = children.run(source, argv=[str(path)], endpoint=collector.url, env=env, timeout=120)
+    assert done.stdout == b"True\n"
     counts = the_one(children)
     assert counts["produced"] == counts["sent"] == len(collector.unique())
