@@ -394,3 +394,35 @@ def test_fork_that_cuts_a_request_is_nobodys_failure(children: Children, collect
     assert (run.status, run.stderr) == (0, b"")
     assert "sdk.flush.failures" not in collector.names()
     assert sorted(numbers(collector)) == [0, 1, 2, 3]
+
+
+CUT = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+for number in range(2000):
+    Monitor.event("work.done", {"number": number})
+time.sleep(1.1)
+Monitor.event("work.done", {"number": 2000})
+until("asked")
+child = os.fork()
+if not child:
+    os._exit(0)
+assert not os.waitpid(child, 0)[1]
+until("stop")
+"""
+)
+
+
+def test_what_a_fork_has_cut_off_goes_on_when_it_is_over(children: Children, collector: Collector) -> None:
+    """Whatever a program had recorded when it forked would wait for an interval, or for a hundred events more."""
+    collector.answer_next(STALL)
+    env = {"MONITOR_FLUSH_INTERVAL": "36000"}
+    child = children.start(CUT, endpoint=collector.url, env=env, flags=ALWAYS)
+    collector.wait_for_request(1, 60)
+    go_on(children, "asked")
+    collector.wait_for(2002, 60)
+    go_on(children)
+    run = child.finish(timeout=60)
+    assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
+    assert sorted(numbers(collector)) == list(range(2001))

@@ -38,6 +38,20 @@ def test_program_that_records_without_end_is_flushed_a_few_times_a_second() -> N
     assert asked.is_flush_due(START + QUICKEST_SECONDS, 5000)
 
 
+def test_flush_that_a_fork_has_cut_off_is_due_again() -> None:
+    """What waits for the next interval, or the next full batch, may wait for half a minute in a program that forks."""
+    asked = policy(chance=1)
+    asked.on_flush(START + 1, 250)
+    asked.on_cut()
+    assert asked.is_flush_due(START + 1 + QUICKEST_SECONDS, 250)
+    asked.on_flush(START + 30, 255)
+    asked.on_cut()
+    assert asked.is_flush_due(START + 31, 255)
+    asked.on_flush(START + 31, 255)
+    asked.on_success(START + 32)
+    assert not asked.is_flush_due(START + 33, 255)
+
+
 def test_pause_doubles_up_to_five_minutes_and_ends_with_a_success() -> None:
     """A collector that is away must neither be hammered nor forgotten."""
     asked, now, pauses = policy(heartbeat=0), START, []

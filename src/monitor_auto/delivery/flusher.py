@@ -4,7 +4,8 @@ records that the session lives and what it uses. Runs in a thread of its own, st
 Guarantees:
 - Only segments that nobody writes to any more are read: the session goes on in a fresh one first.
 - `flush`, `aflush`, `close`, the exit and this thread never deliver at the same time (`flushing.busy`).
-- Told to stop, it ends after the request that is under way; what was answered is noted, the rest stays in the spool.
+- Told to stop, it ends after the request that is under way; what was answered is noted, the rest stays in the spool,
+  and after a fork the next thread goes on with it at once.
 """
 
 import os
@@ -153,17 +154,22 @@ class Flusher:
         if not flushing.busy.acquire(False):  # a flush of the program's own is under way
             self.policy.earliest = now + background.LOOK_SECONDS
             return
+        is_told = False
         try:
             self.policy.on_flush(now, recorded)
-            self.deliver(now, is_scheduled)
+            is_told = self.deliver(now, is_scheduled)
         finally:
             flushing.busy.release()
+            if not is_told:
+                self.policy.on_cut()
         if self.segment.is_keeper and self.segment.number >= repairs.KEEPER_SEGMENTS:  # else it is for the end
             self.segment.is_keeper = False
             guard.call("bounds", repairs.keep_bounds, self.segment)
 
-    def deliver(self, now: float, is_scheduled: bool) -> None:
-        """Send own events, and children's when it is their time, and tell the policy what came of it."""
+    def deliver(self, now: float, is_scheduled: bool) -> bool:
+        """Send own events, and children's when it is their time, and tell the policy what came of it, if it was not cut
+        off; return whether it was told.
+        """
         segment = self.segment
         sealed = repairs.turn(segment) if has_lines(segment) else segment.number - 1
         call = Delivery(self, segment.directory)
@@ -175,7 +181,7 @@ class Flusher:
             if lines:
                 segment.queue[:0] = [line + b"\n" for line in lines]
                 segment.queue_bytes += sum(map(len, lines)) + len(lines)
-        self.tell(call, is_complete)
+        is_told = self.tell(call, is_complete)
         if is_complete and is_scheduled and segment.directory is not None:
             tree = tree_of(segment.base)
             self.orphans = {base: found for base, found in call.listed.items() if tree_of(base) != tree}
@@ -183,15 +189,17 @@ class Flusher:
             before = produced()
             guard.late("selfreport", "record", True)
             self.own[0] += produced() - before
+        return is_told
 
-    def tell(self, call: "Delivery", is_complete: bool) -> None:
-        """Tell the policy what came of a delivery."""
+    def tell(self, call: "Delivery", is_complete: bool) -> bool:
+        """Tell the policy what came of a delivery; return False when nothing did, as it was cut off."""
         now, sending = monotonic(), call.sending
         if sending.why:
             self.sender.close()
             self.policy.on_failure(now, sending.status, sending.is_misplaced, sending.retry_after_seconds)
         elif is_complete:
             self.policy.on_success(now)
+        return bool(sending.why) or is_complete
 
     def deliver_orphans(self, now: float) -> None:
         """Send one batch of what dead sessions of other trees have left; one process of the machine at a time."""

@@ -61,6 +61,7 @@ class Policy:
         self.earliest = now
         self.not_before = float("-inf")
         self.flushed = 0
+        self.before = self.flushed, self.next_flush
         self.seen, self.last_sign = recorded, now
         self.last_resources = now
         self.next_orphans: float | None = None
@@ -106,9 +107,14 @@ class Policy:
 
     def on_flush(self, now: float, recorded: int) -> None:
         """A flush begins: what is recorded from now on belongs to the next one."""
+        self.before = self.flushed, self.next_flush
         self.flushed = recorded
         self.next_flush = now + self.interval_seconds
         self.earliest = now + QUICKEST_SECONDS
+
+    def on_cut(self) -> None:
+        """The flush was cut off, by a fork: what was due is due again."""
+        self.flushed, self.next_flush = self.before
 
     def on_success(self, now: float) -> None:
         """All that was to be sent was answered for, or there was nothing: orphans may follow."""
