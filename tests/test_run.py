@@ -426,7 +426,7 @@ def test_stopped_command_stops_us_and_goes_on_with_us(children: Children) -> Non
     assert child.process.stdout is not None
     pid = int(child.process.stdout.readline())
     run = parent_of(parent_of(pid))
-    for number in (signal.SIGTSTP, signal.SIGSTOP):
+    for number in (signal.SIGTSTP, signal.SIGSTOP) * 15:  # `run` may not yet be done with the last SIGCONT
         os.kill(pid, number)
         wait_until(lambda: (state_of(pid), state_of(run)) == ("T", "T"), "both have stopped")
         os.kill(pid, signal.SIGCONT)

@@ -35,6 +35,8 @@ class Running:
         self.pid = 0
         self.number: int | None = None
         self.witnessed: list[int] = []
+        self.wakings: list[float] = []
+        """For each time that the guardian has woken us, until when the signal of it counts as such."""
         self.asked = self.answered = 0
         self.is_lost = False
 
@@ -100,6 +102,8 @@ class Running:
                 self._on_stop(word["stopped"])
             elif "signal" in word:
                 self.witnessed.append(word["signal"])
+            elif "woken" in word:
+                self.wakings.append(time.monotonic() + guardian.WAKE_SECONDS)
             elif "asked" in word:
                 self.answered = word["asked"]
         return True
@@ -120,8 +124,10 @@ class Running:
                 self.channel.tell(kill=number)
 
     def _was_for_all(self, number: int) -> bool:
-        """True when the guardian got the signal, too: then the command did, as it is in the same process group."""
-        if self.streams.terminal is not None:  # the guardian is in a session of its own
+        """True when the guardian got the signal, too: then the command did, as it is in the same process group. Or when
+        it comes from the guardian, because the command goes on: passed on, it would wake one that has stopped again.
+        """
+        if self.streams.terminal is not None and number != signal.SIGCONT:  # the guardian is in a session of its own
             return False
         self.asked += 1  # whoever sent it to both did so in one system call: by now the guardian has it
         self.channel.tell(ask=self.asked)
@@ -131,6 +137,11 @@ class Running:
         while self.answered != self.asked and poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             if not self._hear():
                 break
+        if number == signal.SIGCONT:
+            self.wakings = [end for end in self.wakings if end > time.monotonic()]
+            if self.wakings:
+                self.wakings.pop(0)
+                return True
         if number not in self.witnessed:
             return False
         self.witnessed.remove(number)

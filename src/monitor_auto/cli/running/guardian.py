@@ -9,9 +9,10 @@ Forked before the session begins, so it is none, and the command's only parent. 
 - When `run` is killed by SIGKILL it puts the terminal right and hands the SIGKILL on.
 - When the command is gone, and something that it has started still holds its output, it stays to pass that on.
 
-It says, a JSON object a line: {"started": pid}, {"failed": errno}, {"stopped": signal}, {"signal": number}, {"exited":
-status} (negative: a signal), {"asked": n}. It is told: {"env": {…}, "leftover": […]}, {"kill": number}, {"carry": […]},
-{"bye": true}, and {"ask": n}, which it answers when it has told every signal that it got.
+It says, a JSON object a line: {"started": pid}, {"failed": errno}, {"stopped": signal}, {"signal": number}, {"woken":
+true} (before it wakes `run`), {"exited": status} (negative: a signal), {"asked": n}. It is told:
+{"env": {…}, "leftover": […]}, {"kill": number}, {"carry": […]}, {"bye": true}, and {"ask": n}, which it answers when it
+has told every signal that it got.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ class Guardian:
             is_waking = time.monotonic() < self.wake_until
             ready = {descriptor for descriptor, _ in poll.poll(LOOK_SECONDS * 1000 if is_waking else None)}
             if is_waking and is_stopped(self.run):
+                self.channel.tell(woken=True)
                 os.kill(self.run, signal.SIGCONT)
             if self.caught in ready:
                 self._on_signals()
