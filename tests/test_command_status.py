@@ -12,6 +12,8 @@ import pytest
 from support.children import Children
 from support.collector import Collector, running_collector
 from support.commands import command, facts, on_terminal
+from support.needs import miss, need_command
+from support.remains import key_of
 from support.sandbox import ROOT, Sandbox, Sandboxes, other_pythons
 from support.spool import segments
 
@@ -382,3 +384,35 @@ def test_what_was_hooked_in_fact_is_shown(children: Children) -> None:
     assert b"logging: 2 events in 2 sessions" in shown.stdout
     told = children.run(["python", "-m", "monitor_auto", "status", "--json"])
     assert json.loads(told.stdout)["hooked"]["logging"] == {"sessions": 2, "events": 2}
+
+
+def test_failures_are_shown_where_no_disk_can_be_written(children: Children) -> None:
+    """Programs without a disk tell each other through memory; who asks why nothing arrives must be told as well."""
+    if os.geteuid():
+        miss("only root can mount")
+    setup = f"""
+        mount -t tmpfs -o ro none /var/tmp
+        mount -t tmpfs -o ro none {children.home}
+        mount -t tmpfs -o mode=1777 none /dev/shm
+        "$0" -c pass
+        "$0" -m monitor_auto status --json
+        "$0" -m monitor_auto status
+        "$0" -m monitor_auto doctor --json && exit 7 || exit $?
+    """
+    words = [need_command("unshare", "util-linux"), "--mount", "sh", "-ec", setup, str(children.sandbox.python)]
+    done = children.run(words, env={"MONITOR_SPOOL_DIR": None}, endpoint=NOWHERE)
+    told, *page, doctor = done.stdout.decode().splitlines()
+    assert (done.status, done.stderr, json.loads(told)["spool"]["directory"]) == (1, b"", "")
+    (one,) = [one for one in json.loads(told)["backlog"] if one["directory"].startswith("/dev/shm/")]
+    assert (one["endpoint"], one["events"], one["away"]["failures"]) == (NOWHERE, 0, 1)
+    assert "failed 1 time in a row (Connection refused)" in " ".join(" ".join(page).split())
+    (collector,) = [check for check in json.loads(doctor)["checks"] if check["name"] == "collector"]
+    assert "Connection refused" in collector["what"]
+
+
+def test_failure_that_a_full_disk_had_no_room_for_is_shown(children: Children, collector: Collector) -> None:
+    """Programs take the empty record for a failure; a page that shows nothing would make them look broken."""
+    children.run("pass", endpoint=collector.url)
+    (children.spool / f"{key_of(collector.url)}.away").touch(0o600)
+    (one,) = backlog_here(children, children.spool, endpoint=collector.url)
+    assert (one["endpoint"], one["away"]["failures"], "no room" in one["away"]["error"]) == (collector.url, 1, True)

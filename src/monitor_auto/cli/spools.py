@@ -15,7 +15,7 @@ from monitor_auto.boot.settings import default_directory, endpoint_parts
 from monitor_auto.delivery import account, breaker
 from monitor_auto.delivery.claims import field as header_field
 from monitor_auto.delivery.deaths import began_at
-from monitor_auto.delivery.drain import count_events, existing_spools
+from monitor_auto.delivery.drain import count_events, existing_spools, is_private
 from monitor_auto.delivery.segments import Segment, Unreadable, open_own, read_header, sessions, split_name
 
 MAX_LEDGER_BYTES = 4 << 20
@@ -132,6 +132,14 @@ def in_use(settings: Any) -> list[str]:
     return [path for path in existing(settings) if path == directory]
 
 
+def told(settings: Any, place: Place) -> list[str]:
+    """Return where programs say what waits and what failed: the spools, and this system's memory where there is none
+    that they could use.
+    """
+    memory = breaker.folder_in_memory()
+    return [*existing(settings), *([memory] if not place.directory and is_private(memory) else [])]
+
+
 def accounts(directories: list[str], endpoints: dict[str, str]) -> list[Account]:
     """Return the accounts of all endpoints in these spools. `endpoints` has the address of each key that is known."""
     found = []
@@ -219,10 +227,13 @@ def header_value(segment: Segment, name: bytes) -> object:
 def away(directory: str, key: str) -> dict[str, Any] | None:
     """Return what the breaker knows of an endpoint that failed: until, failures, status, error. None: it did not."""
     try:
-        descriptor, _ = open_own(breaker.path_of(directory, key))
+        descriptor, found = open_own(breaker.path_of(directory, key))
     except (OSError, Unreadable):
         return None
     with open(descriptor, "rb") as file:
+        if not found.st_size:
+            until = found.st_mtime + breaker.FIRST_SECONDS
+            return {"until": until, "failures": 1, "status": 0, "error": breaker.NO_ROOM}
         record = _parsed(file.read(MAX_RECORD_BYTES))
     facts = record if isinstance(record, dict) else {}
     until, failures, status = (facts.get(name) for name in ("until", "failures", "status"))

@@ -71,8 +71,12 @@ def look(configuration: Configuration) -> Status:
     why = configuration.why
     if configuration.is_on and not lines:
         why = f"{why}, but no start line is there: install monitor-auto again"
-    backlog = spools.backlogs(spools.existing(settings))
-    endpoints = {endpoint_key(settings.endpoint): configuration.endpoint} | {one.key: one.endpoint for one in backlog}
+    place = spools.place_of(settings)
+    backlog = spools.backlogs(spools.told(settings, place))
+    endpoints = {endpoint_key(settings.endpoint): configuration.endpoint}
+    endpoints |= {one.key: one.endpoint for one in backlog if one.endpoint}
+    for one in backlog:  # where nothing waits and something failed
+        one.endpoint = endpoints.get(one.key, "")
     return Status(
         on=configuration.is_on and bool(lines),
         why=why,
@@ -82,7 +86,7 @@ def look(configuration: Configuration) -> Status:
         site_file=configuration.site_file if configuration.has_site_file else None,
         programs=programs_text(settings),
         start_lines=lines,
-        spool=spools.place_of(settings),
+        spool=place,
         backlog=backlog,
         accounts=spools.accounts(spools.in_use(settings), endpoints),
         troubles=spools.troubles(spools.in_use(settings)),

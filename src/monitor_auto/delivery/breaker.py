@@ -32,18 +32,24 @@ MOST_WITHOUT_DISK = 2
 _JITTER = 0.2
 _probe = 0.0
 """Until when the others wait for what this process finds out: such a record is no failure that another has told."""
-_SAYS_NOTHING = b'0,"error":"the disk has no room to say why"}\n'
+NO_ROOM = "the disk has no room to say why"
+_SAYS_NOTHING = b'0,"error":"%s"}\n' % NO_ROOM.encode()
 
 
 def place(directory: "str | None", is_to_write: bool = False) -> "str | None":
     """Return the folder of the records: the spool, or where there is none (None) one in memory; None without one."""
-    if directory is not None or not hasattr(os, "geteuid"):
+    folder = folder_in_memory()
+    if directory is not None or not folder:
         return directory
-    folder = f"{IN_MEMORY}/monitor-{os.geteuid()}"
     try:
         return repairs.private_directory(folder) if is_to_write or os.path.lexists(folder) else None
     except guard.ours(OSError):  # not this system, or another user's
         return None
+
+
+def folder_in_memory() -> str:
+    """Return the path of this user's folder in memory, which need not be there; "" on a system without users."""
+    return f"{IN_MEMORY}/monitor-{os.geteuid()}" if hasattr(os, "geteuid") else ""
 
 
 def path_of(directory: str, key: str) -> str:

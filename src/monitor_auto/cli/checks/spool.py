@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from monitor_auto.delivery import answers
+from monitor_auto.delivery import answers, breaker
 
 from .. import spools
 from ..configuration import Configuration
@@ -27,10 +27,10 @@ def check(configuration: Configuration) -> Iterator[Check]:
     place = spools.place_of(configuration.settings)
     yield from location(place)
     yield from file_system(place)
-    backlogs = spools.backlogs(spools.existing(configuration.settings))
+    backlogs = spools.backlogs(spools.told(configuration.settings, place))
     directories = spools.in_use(configuration.settings)
     yield from waiting(backlogs, place.directory, configuration)
-    here = [backlog for backlog in backlogs if backlog.directory == place.directory]
+    here = [backlog for backlog in backlogs if backlog.directory == (place.directory or breaker.folder_in_memory())]
     yield from collector(here, spools.key_of(configuration.settings.endpoint))
     yield from rights(directories)
     yield from clock(directories)
