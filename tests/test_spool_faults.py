@@ -528,6 +528,79 @@ def test_spool_with_remains_of_short_writes_is_kept_within_its_bounds(children: 
     assert_adds_up(spool)
 
 
+CROWDING = """
+    import subprocess
+
+    def session(first, count, is_error=False):
+        code = "import sys; from monitor_auto import Monitor\\nfor number in range(%d, %d): " % (first, first + count)
+        code += "Monitor.event('work.number', {'number': number, 'pad': 'p' * 300})\\n"
+        code += "Monitor.error('trouble')" if is_error else ""
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def leave(pages):
+        with open(disk + "/more", "r+b") as more:
+            more.truncate(os.path.getsize(disk + "/more") - 4096 * pages)
+
+    class Limited:
+        def __init__(self, limit):
+            self.spool_limit_bytes = limit
+
+        def __getattr__(self, name):
+            return getattr(recorder.settings, name)
+
+    def keep_bounds(limit):
+        if Monitor.session:
+            global recorder
+            from monitor_auto.boot import recorder
+            from monitor_auto.delivery import bounds
+            bounds.enforce(Limited(limit), recorder.segment.directory, recorder.segment.base, 60.0)
+
+"""
+
+
+def test_oldest_events_make_room_on_a_disk_that_is_nearly_full(children: Children) -> None:
+    """To write the old ones anew without a few takes more room than there is: younger ones must not go for that."""
+    source = """
+        os.unlink(disk + "/ballast")
+        for first in (0, 100, 200):
+            session(first, 100, is_error=True)
+        session(300, 5)
+        fill()
+        leave(pages=3)
+        keep_bounds(230 << 10)
+    """
+    _, spool = on_small_disk(children, textwrap.dedent(CROWDING) + textwrap.dedent(source))
+    assert sorted(numbers(whole(spool))) == list(range(100, 305))
+    assert [item["name"] for item in whole(spool)].count("error.message") == 3
+    dropped = [
+        (line["reason"], line["type"], line["count"]) for line in read_ledger(spool) if line["what"] == "dropped"
+    ]
+    assert dropped == [("bytes", "event", 100)]
+    assert_adds_up(spool)
+
+
+def test_full_spool_makes_room_on_a_disk_that_is_full(children: Children) -> None:
+    """Somebody else's log fills the disk, so that no file can be written anew: to delete one takes no room."""
+    source = """
+        session(0, 3)
+        os.unlink(disk + "/ballast")
+        record(*range(3, 300))
+        Monitor.error("trouble")
+        fill()
+        keep_bounds(160 << 10)
+    """
+    limit = {"MONITOR_SPOOL_LIMIT": "300KiB", "MONITOR_RATE_LIMIT": "0"}
+    _, spool = on_small_disk(children, textwrap.dedent(CROWDING) + textwrap.dedent(source), env=limit)
+    left = sorted(numbers(whole(spool)))
+    first = next(number for number in range(300) if number not in left)
+    last = next(number for number in range(first, 300) if number in left)
+    assert left == [*range(first), *range(last, 300)], "not the oldest that have a file of their own went"
+    assert 0 < first < last < 250
+    assert [item["name"] for item in whole(spool)].count("error.message") == 1
+    assert sum(line["count"] for line in read_ledger(spool) if line["what"] == "dropped") == last - first
+    assert_adds_up(spool)
+
+
 def test_full_disk_is_delivered_from(children: Children, collector: Collector) -> None:
     """Delivering is what makes room; it must not need any for itself."""
     source = """

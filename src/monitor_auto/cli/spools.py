@@ -232,8 +232,8 @@ def away(directory: str, key: str) -> dict[str, Any] | None:
         return None
     with open(descriptor, "rb") as file:
         if not found.st_size:
-            until = found.st_mtime + breaker.FIRST_SECONDS
-            return {"until": until, "failures": 1, "status": 0, "error": breaker.NO_ROOM}
+            soon = found.st_mtime + breaker.FIRST_SECONDS
+            return {"until": soon, "failures": 1, "status": 0, "error": breaker.NO_ROOM}
         record = _parsed(file.read(MAX_RECORD_BYTES))
     facts = record if isinstance(record, dict) else {}
     until, failures, status = (facts.get(name) for name in ("until", "failures", "status"))

@@ -75,6 +75,14 @@ def take_lock(path: str) -> int:
     return descriptor
 
 
+def free_bytes(directory: str) -> int:
+    """Return how much the disk of a folder has room for. Raises OSError."""
+    if not hasattr(os, "statvfs"):
+        return MAX_READ_BYTES
+    facts = os.statvfs(directory)
+    return facts.f_bavail * facts.f_frsize
+
+
 class Keeper(Listing):
     """One run: what the listing shows, and what is done about it until `deadline`."""
 
@@ -176,10 +184,15 @@ class Keeper(Listing):
 
     def trim_segment(self, segment: Segment, claim: "Claim | None", kind: str, most: int) -> None:
         """Rewrite one segment, or drop it whole when it is monstrous and it is the last type's turn."""
-        if os.lstat(segment.path).st_size > MAX_READ_BYTES:
+        size = os.lstat(segment.path).st_size
+        if size > MAX_READ_BYTES:
             if kind == KINDS[-1]:
                 self.drop_segment(segment, claim, "bytes")
             return
+        if size > free_bytes(
+            self.directory
+        ):  # the less stays the less room it takes: else younger ones would have to go
+            most = size
         dropped: dict[str, int] = {}
         shrunk = trimming.trim_own(segment, kind, most, dropped) if claim is None else None
         if shrunk is None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 KINDS = ("metric", "event", "lifecycle", "error")
 """The types of events in the order in which they are dropped."""
+MERE = KINDS[:2]
+"""What says nothing of how a session began and ended."""
 _BUFFER_BYTES = 256 * 1024
 MAX_SOURCES_BYTES = 12000
 """A header is read in one piece (segments.MAX_HEADER_BYTES)."""
@@ -188,12 +190,15 @@ def trim(
         put_aside(damaged)
         for line in damaged:
             segment.tally.add(line)
-        add_to_account(account_path(segment.directory, segment.base[:16]), segment.tally.line(segment.account_name()))
         segment.is_finished = not kept
-        writer.finish(facts.st_mtime, segment.position_path)
-    except BaseException:
+        if count and not kept and kind in MERE and not os.path.lexists(segment.position_path):
+            segment.delete()  # a full disk has no room for a header; and the end of a session is not in it
+        else:
+            path = account_path(segment.directory, segment.base[:16])
+            add_to_account(path, segment.tally.line(segment.account_name()))
+            writer.finish(facts.st_mtime, segment.position_path)
+    finally:
         writer.abandon()
-        raise
     if count:
         dropped[kind] = dropped.get(kind, 0) + count
     return facts.st_size - size_of(segment.path)

@@ -34,14 +34,15 @@ def trim_own(segment: "Segment", kind: str, most: int, dropped: "dict[str, int]"
         segment.tally.counts["dropped"] = segment.tally.counts.get("dropped", 0) + count
         add_to_account(account_path(segment.directory, segment.base[:16]), segment.tally.line(segment.account_name()))
         segment.is_finished = not kept
-        writer.finish(facts.st_mtime, segment.position_path)
+        if kept:  # else it is deleted: a full disk has no room for a header
+            writer.finish(facts.st_mtime, segment.position_path)
     except guard.ours(Unusual):
         return None
     finally:
         writer.abandon()
     if count:
         dropped[kind] = dropped.get(kind, 0) + count
-    return facts.st_size - size_of(segment.path)
+    return facts.st_size - (size_of(segment.path) if kept else 0)
 
 
 def sift(segment: "Segment", kind: str, most: int, writer: Writer) -> "tuple[int, int]":
