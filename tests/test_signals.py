@@ -94,7 +94,7 @@ def test_hundred_terminations_of_a_program_with_threads(
     """Dumping a stack among threads has crashed interpreters: the status must be SIGTERM's each time.
 
     While the main thread starts another one it blocks all signals, and a thread that has no Python state gets it: there
-    is no stack then.
+    is no stack then. A thread that has one and is not yet in a function of the program shows those of `threading`.
     """
     count = 102
     for _ in range(count // KILLS_AT_ONCE):
@@ -104,7 +104,14 @@ def test_hundred_terminations_of_a_program_with_threads(
     assert least <= names(events, "error").count("error.SIGTERM") <= count
     assert names(events, "session.lost") == ["session.lost"] * count
     stacks = [event["data"]["stack"] for event in events if event["type"] == "error"]
-    assert all('script.py", line ' in stack for stack in stacks)
+    others = [stack for stack in stacks if 'script.py", line ' not in stack]
+    assert [stack for stack in others if not is_of_a_thread_that_begins_or_ends(stack)] == []
+    assert len(others) * 10 <= len(stacks)
+
+
+def is_of_a_thread_that_begins_or_ends(stack: str) -> bool:
+    """True for the stack of a thread that was not yet, or no more, in a function of the program."""
+    return "<no Python frame>" in stack or ("threading.py" in stack and " in _bootstrap" in stack)
 
 
 @pytest.mark.slow
