@@ -277,6 +277,41 @@ def test_interrupt_during_our_own_code_reaches_the_program(children: Children, c
     assert counts["loop"] >= 100
 
 
+ENDING = f"""{HEAD}
+    import signal
+    driver.start(url)
+    signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    class Loop(asyncio.SelectorEventLoop):
+        is_armed = False
+        def _write_to_self(self):  # called by the loop itself for nobody but a task of ours that ends
+            super()._write_to_self()
+            if self.is_armed and threading.current_thread() is threading.main_thread():
+                self.is_armed = False
+                signal.raise_signal(signal.SIGUSR1)
+    async def main():
+        driver.notice()
+        await driver.until("loop", 1)
+        asyncio.get_running_loop().is_armed = True
+        while True:
+            await asyncio.sleep(0.001)
+    for _ in range(10):
+        try:
+            with asyncio.Runner(loop_factory=Loop) as runner:
+                runner.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
+    driver.finish()
+    gc.collect()
+"""
+
+
+def test_interrupt_while_our_task_ends_is_the_programs(children: Children, collector: Collector) -> None:
+    """The last thing that our task does is to tell our thread: an interrupt there ends the task, and the program."""
+    done = children.run(ENDING, files=FILES, argv=[collector.url, "5", "10"], timeout=120)
+    assert (done.status, done.stdout, done.stderr) == (0, b"interrupted\n" * 10, b"")
+    assert done_of(done)["loop"] >= 10
+
+
 SENDS = f"""{HEAD}
     driver.start(url)
     async def main():

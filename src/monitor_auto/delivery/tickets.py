@@ -118,7 +118,7 @@ class Ticket:
         """Make a task that is in none of asyncio's lists and has no number of the program's tasks."""
         asyncio = self.asyncio
         self.coroutine = self.run()
-        self.task = task = asyncio.tasks.Task(self.coroutine, loop=self.loop, name=TASK_NAME)
+        self.task = task = task_class(asyncio)(self.coroutine, loop=self.loop, name=TASK_NAME)
         asyncio.tasks._unregister_task(task)
         task._log_destroy_pending = False
         if self.at_end is not None:  # given up in this very moment
@@ -159,9 +159,12 @@ class Ticket:
 
     def tell_thread(self) -> None:
         """Wake the thread, and give it a turn for what it does now; not before the task itself has ended."""
-        is_waited_for = self.at_end is None and self.loop is not None
-        if not (is_waited_for and self.tell(self.turn_after.give)):
-            self.ring()
+        is_told = False
+        try:
+            is_told = self.at_end is None and self.loop is not None and self.tell(self.turn_after.give)
+        finally:  # an interrupt may have come
+            if not is_told:
+                self.ring()
 
     # When the loop is gone
 
@@ -202,6 +205,20 @@ class Quietly:
                 given, step = (yield awaited), self.coroutine.send
             except BaseException as error:  # thrown in: by a cancellation, or at the end
                 given, step = error, self.coroutine.throw
+
+
+_classes: dict[int, Any] = {}
+
+
+def task_class(asyncio: Any) -> Any:
+    """Return asyncio's class of tasks, but for one thing: when it is gone it complains of nothing. What a signal
+    handler raises in the last lines of `run` ends the task, and the loop hands it to the program: that nobody has asked
+    the task for it is no news.
+    """
+    base = asyncio.tasks.Task
+    if id(base) not in _classes:
+        _classes[id(base)] = type("Task", (base,), {"__del__": lambda task: None, "base": base})
+    return _classes[id(base)]
 
 
 def settle(future: Any, result: Any, error: Exception | None) -> None:
