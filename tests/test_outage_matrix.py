@@ -16,6 +16,7 @@ from support.children import Child, Children, Run
 from support.collector import DRIP, HALF, PAGE, STALL, UNAVAILABLE, Answer, Collector, running_collector
 from support.needs import need_command
 from support.network import make_certificate, running_proxy
+from support.sandbox import Sandbox, Sandboxes, other_pythons
 from support.silence import SILENT_RESOLVER
 
 START, END = "session.start", "session.end"
@@ -136,13 +137,29 @@ ANSWERS = {
     "a web page": PAGE,
 }
 OTHERS = {"refuses": refusing, "handshake that hangs": hanging_in_the_handshake, "no name": nameless}
+ON_OTHER_PYTHONS = ["never answers", "503", "handshake that hangs"]
+"""An answer that never ends, a plain no, and a helper: what differs from version to version is in one of them."""
 
 
 @pytest.mark.parametrize("kind", [*ANSWERS, *OTHERS])
 def test_outage_costs_no_event_and_no_program_notices(children: Children, tmp_path: Path, kind: str) -> None:
     """Collectors are away at night, when the jobs run that nobody watches."""
-    with OTHERS[kind](tmp_path) if kind in OTHERS else answering(ANSWERS[kind], tmp_path) as outage:
-        matrix = Matrix(children, tmp_path, outage)
+    check(Matrix(children, tmp_path, children.sandbox), kind)
+
+
+@pytest.mark.parametrize("kind", ON_OTHER_PYTHONS)
+@pytest.mark.parametrize("version", other_pythons())
+def test_outage_is_the_same_on_other_interpreters(
+    children: Children, tmp_path: Path, sandboxes: Sandboxes, version: str, kind: str
+) -> None:
+    """How an interpreter ends, forks and warns differs from version to version, and with it what we can do by then."""
+    check(Matrix(children, tmp_path, sandboxes.get(other_pythons()[version])), kind)
+
+
+def check(matrix: "Matrix", kind: str) -> None:
+    """Have all programs meet one kind of outage, and hold what became of them and of their events."""
+    with OTHERS[kind](matrix.folder) if kind in OTHERS else answering(ANSWERS[kind], matrix.folder) as outage:
+        matrix.outage = outage
         matrix.run_twins()
         matrix.run_a_second_one()
         outage.come_back()
@@ -153,8 +170,10 @@ def test_outage_costs_no_event_and_no_program_notices(children: Children, tmp_pa
 class Matrix:
     """All programs against one outage, each with a spool of its own."""
 
-    def __init__(self, children: Children, folder: Path, outage: Outage) -> None:
-        self.children, self.folder, self.outage = children, folder, outage
+    outage: Outage
+
+    def __init__(self, children: Children, folder: Path, python: Sandbox) -> None:
+        self.children, self.folder, self.python = children, folder, python
         self.scripts = {name: folder / f"{name}.py" for name in PROGRAMS}
         self.spools = {name: folder / "spools" / name for name in PROGRAMS}
         for name, program in PROGRAMS.items():
@@ -165,9 +184,10 @@ class Matrix:
         """Start something with one of the spools."""
         words = [str(word) for word in program] if isinstance(program, list) else ["python", str(program)]
         if self.outage.before and words[1] != "-m":
-            words = [*self.outage.before, str(self.children.sandbox.python), *words[1:]]
+            words = [*self.outage.before, *self.python.command, *words[1:]]
         env = {**ONE_SECOND, **self.outage.env}
-        return self.children.start(words, endpoint=self.outage.endpoint, spool=self.spools[name], env=env, **how)
+        place = {"endpoint": self.outage.endpoint, "spool": self.spools[name], "python": self.python}
+        return self.children.start(words, env=env, **place, **how)
 
     def finish(self, started: dict[str, Child]) -> dict[str, Run]:
         """Wait for all."""
