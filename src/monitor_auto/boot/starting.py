@@ -248,7 +248,8 @@ def on_system(args, kwargs, name):
         if "context" in cold.__globals__:
             cold("context").take_back()
         if number is not None:
-            children.exited(-number, cold("unwaited").facts_of_status(status))
+            # -1: the system itself has reaped it (SIGCHLD is ignored), or it could not be started.
+            children.exited(-number, cold("unwaited").facts_of_status(status) if status >= 0 else {"waited": False})
 
     if number is not None:  # nothing was started, or nobody knows how it has ended
         after_system.give_up = lambda: children.exited(-number, {"waited": False})
