@@ -3,7 +3,7 @@
 import pytest
 
 from support.children import Children
-from support.collector import DRIP, HALF, PAGE, REDIRECT, STALL, UNAVAILABLE, Answer, Collector
+from support.collector import Answer, Collector
 from support.flushing import OFTEN, UNTIL, go_on, numbers
 
 WORKING = (
@@ -301,72 +301,6 @@ while not os.path.exists("stop"):
     go_on(children)
     run = child.finish(timeout=120)
     assert (run.status, run.stderr) == (0, b"")
-
-
-FAULTS = {
-    "refused": None,
-    "silent": STALL,
-    "503": UNAVAILABLE,
-    "429": Answer(429, b'{"retry_after": 1}', (("Retry-After", "1"),)),
-    "drip": DRIP,
-    "half": HALF,
-    "401": Answer(401, b"{}"),
-    "redirect": REDIRECT,
-    "page": PAGE,
-}
-
-FAULTY = (
-    UNTIL
-    + """
-from monitor_auto import Monitor
-time.sleep(1.1)
-for number in range(30):
-    Monitor.event("work.done", {"number": number})
-until("failed")
-for number in range(30, 60):
-    Monitor.event("work.done", {"number": number})
-print("done")
-"""
-)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_collector_fails_while_the_program_runs(children: Children, collector: Collector, fault: str) -> None:
-    """Whatever a collector does, the program goes on as ever, and nothing is lost that the spool can keep."""
-    answer = FAULTS[fault]
-    if answer is None:
-        collector.go_away()
-    else:
-        collector.answer = answer
-    env = {**OFTEN, "MONITOR_EXIT_TIMEOUT": "1"}
-    child = children.start(FAULTY, endpoint=collector.url, env=env)
-    if answer is None:
-        wait_for_breaker(children)
-    else:
-        collector.wait_for_request(1, 120)
-    go_on(children, "failed")
-    run = child.finish(timeout=120)
-    assert (run.status, run.stdout, run.stderr) == (0, b"done\n", b"")
-    collector.come_back()
-    collector.answer = Answer()
-    flush = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
-    assert flush.status == 0, flush.stdout
-    found = sorted(set(numbers(collector)))
-    # After 429 the session keeps a part of what it records, and says so; what was recorded before stays whole.
-    assert found[:30] == list(range(30))
-    assert len(found) == 60 or (fault == "429" and "sdk.sampling.rate" in collector.names())
-    assert collector.names().count("session.end") == 1
-
-
-def wait_for_breaker(children: Children) -> None:
-    """Wait until a process has noted that the collector is away."""
-    import threading  # only to wait
-
-    for _ in range(6000):
-        if list(children.spool.glob("*.away")):
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("nobody has noted that the collector is away")
 
 
 def test_orphans_are_delivered_by_a_session_that_lives(children: Children, collector: Collector) -> None:
