@@ -8,6 +8,7 @@ import pytest
 from support.bad_disk import make_bad_disk
 from support.children import Children
 from support.collector import Collector
+from support.spool import segments
 
 SOURCE = """
     import os, subprocess, sys
@@ -70,3 +71,49 @@ def test_spool_that_goes_away_and_comes_back_costs_nothing(children: Children, c
     assert sorted(arrived) == list(range(5))
     names = collector.names()
     assert names.count("session.lost") == 0, "it has ended, whatever became of its spool"
+
+
+AND_BACK = """
+    import os, shutil, signal, subprocess, sys
+    from monitor_auto import Monitor
+    spool, how = os.environ.get("MONITOR_SPOOL_DIR", ""), sys.argv[1]
+    flushed = []
+    for number in range(3):
+        Monitor.event("work.number", {"number": number})
+    if spool:
+        os.rename(spool, spool + "-away")
+    Monitor.event("work.number", {"number": 3})
+    if how == "flushes":
+        flushed.append(Monitor.flush(30))
+    if how == "others make a new one":
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+    Monitor.event("work.number", {"number": 4})
+    if spool:
+        if os.path.exists(spool):
+            shutil.copytree(spool, spool + "-new")
+            shutil.rmtree(spool)
+        os.rename(spool + "-away", spool)
+    Monitor.event("work.number", {"number": 5})
+    if how == "flushes":
+        flushed.append(Monitor.flush(30))
+    if spool and flushed not in ([], [False, True]):
+        print(flushed)
+    print("out", flush=True)
+    if how == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "flushes", "others make a new one", "is killed"])
+def test_program_goes_on_when_its_spool_is_back(children: Children, collector: Collector, how: str) -> None:
+    """A disk is exchanged under a service: neither what it had nor what it said meanwhile may be lost or come twice."""
+    done = children.twin(AND_BACK, argv=[how], endpoint=collector.url, env={"MONITOR_EXIT_TIMEOUT": "30"})
+    assert done.stdout == b"out\n"
+    flushed = children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
+    assert flushed.status == 0, flushed.stderr
+    arrived = [item["data"]["number"] for item in collector.events() if item["name"] == "work.number"]
+    assert arrived == list(range(6))
+    ends = {name: collector.names().count(name) for name in ("session.end", "session.lost")}
+    is_killed, others = how == "is killed", how == "others make a new one"
+    assert ends == {"session.end": (not is_killed) + others, "session.lost": is_killed}
+    assert segments(children.spool) == []
