@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.children import Children
-from support.collector import Collector, running_collector
+from support.collector import Answer, Collector, running_collector
 from support.commands import command, facts, on_terminal
 from support.needs import miss, need_command
 from support.remains import key_of
@@ -53,8 +54,44 @@ def test_overview_names_every_command(children: Children) -> None:
 def test_every_command_is_documented() -> None:
     """What is not on the page of commands is found by nobody."""
     page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
-    titles = [line[3:].split(", ") for line in page.splitlines() if line.startswith("## ")]
+    titles = [line[3:].split(", ") for line in page.splitlines() if re.match("## [a-z]", line)]
     assert sorted(name for title in titles for name in title) == sorted(COMMANDS)
+
+
+def documented_names() -> dict[str, set[str]]:
+    """Return which names the page of commands says are in each object."""
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8").partition("## For scripts")[2]
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    names = {}
+    for about, text in rows:
+        plain = re.sub(r"\([^()]*\)", "", text)  # what stands in brackets are values
+        names[about.strip(" `")] = set(re.findall(r"`(\w+)`", plain))
+    return names
+
+
+def test_names_of_json_are_those_of_the_page(children: Children, changeable: Sandbox, collector: Collector) -> None:
+    """Scripts rely on them for years; one that is renamed breaks an alarm that nobody misses until it is needed."""
+    how: dict[str, Any] = {"python": changeable, "endpoint": collector.url}
+    collector.answer_next(Answer(503))
+    children.run("pass", **how)
+    status = facts(children, "status", **how)
+    doctor = command(children, "doctor", "--json", **how)
+    enabled = facts(children, "enable", "--endpoint", NOWHERE, **how)
+    found = {
+        "status": status,
+        **{f"status.{name}[]": status[name][0] for name in ("start_lines", "accounts")},
+        **{f"status.{name}": status[name] for name in ("spool", "troubles")},
+        "doctor": json.loads(doctor.stdout),
+        "doctor.checks[]": json.loads(doctor.stdout)["checks"][0],
+        "enable": enabled,
+        "disable": facts(children, "disable", **how),
+        "event": facts(children, "event", "a.b", **how),
+        "flush": facts(children, "flush", **how),
+        "purge": facts(children, "purge", "--yes", **how),
+    }
+    (backlog,) = [one for one in status["backlog"] if one["directory"] == str(children.spool)]
+    found |= {"status.backlog[]": backlog, "status.backlog[].away": backlog["away"]}
+    assert {name: set(value) for name, value in found.items()} == documented_names()
 
 
 @pytest.mark.parametrize("words", [("status", "--no-such"), ("statsu",), ("status", "word"), ("enable",)])
