@@ -123,17 +123,6 @@ def test_end_is_no_sign_of_life(children: Children) -> None:
     assert done.names[-2:] == ["session.start", "session.end"]
 
 
-def test_idle_server_is_heard_of(children: Children, collector: Collector) -> None:
-    """A server that nobody has called yet runs no code at all; its start and its heartbeat come all the same."""
-    program = ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
-    child = children.start(program, endpoint=collector.url, env={**OFTEN, "MONITOR_HEARTBEAT": "1"})
-    found = collector.wait_for(4, 120)
-    assert [event["name"] for event in found][0] == "session.start"
-    assert "sdk.heartbeat" in [event["name"] for event in found]
-    child.process.terminate()
-    child.finish(timeout=120)
-
-
 LISTENING = (
     UNTIL
     + """

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -468,12 +469,20 @@ import multiprocessing, os, signal, sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+def note():
+    with open(sys.argv[2], "a") as pids:
+        pids.write("%d\\n" % os.getpid())
+
 def work(number):
     return os.getpid()
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
+    note()
+    context = multiprocessing.get_context(sys.argv[1])
+    pool = ProcessPoolExecutor(2, context, note)
     print(len(set(pool.map(work, range(200)))) > 0)
+    while len(open(sys.argv[2]).readlines()) < 1 + len(pool._processes):  # some may be starting still
+        pool.submit(work, 1).result()
     victim = pool.submit(work, 1).result()
     os.kill(victim, signal.SIGKILL)
     try:
@@ -482,22 +491,29 @@ if __name__ == "__main__":
     except BrokenProcessPool:
         print("broken")
     pool.shutdown()
-    with ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1])) as pool:
+    with open(sys.argv[2], "a") as pids:
+        pids.write("%d killed\\n" % victim)
+    with ProcessPoolExecutor(2, context, note) as pool:
         print(sum(pid > 0 for pid in pool.map(work, range(200))))
 """
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_process_pool(children: Children, collector: Collector, method: str) -> None:
+def test_process_pool(children: Children, collector: Collector, tmp_path: Path, method: str) -> None:
     """A worker that is killed breaks the pool; who has killed it is told by nobody else."""
-    done = children.twin(POOL, argv=[method], endpoint=collector.url, timeout=120)
-    assert done.stdout.split() == [b"True", b"broken", b"200"]
-    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
-    events = collector.unique()
-    starts = {event["session"]["id"] for event in events if event["name"] == "session.start"}
-    ends = [event for event in events if event["name"] in ("session.end", "session.lost")]
-    assert starts == {event["session"]["id"] for event in ends} and len(ends) == len(starts)
-    assert "SIGKILL" in [how_ended(event) for event in ends]
+    pids = tmp_path / "pids"
+
+    def life(**how: Any) -> Life:
+        pids.unlink(missing_ok=True)
+        done = children.run(POOL, argv=[method, str(pids)], timeout=120, **how)
+        assert done.stdout.split() == [b"True", b"broken", b"200"]
+        lines = [line.split() for line in pids.read_text().splitlines()]
+        # The pool ends those that have not died with the one that was killed by a signal, if they are still there.
+        ends = {int(line[0]): STOPPED for line in lines}
+        ends |= {int(line[0]): ["SIGKILL"] for line in lines if line[1:]}
+        return Life(done.status, masked(done.stderr.decode()), ends)
+
+    assert_told(children, collector, twin(children, collector, life))
 
 
 GEVENT = """
@@ -522,13 +538,58 @@ if not child:
     gevent.sleep(0.01)
     os._exit(3)
 print(len(found), os.waitpid(child, 0)[1])
+with open(sys.argv[2], "w") as pids:
+    print(os.getpid(), child, file=pids)
 """
 
 
 @pytest.mark.parametrize("when", ["first", "late"])
-def test_gevent(children: Children, environment: Sandbox, collector: Collector, when: str) -> None:
+def test_gevent(children: Children, environment: Sandbox, collector: Collector, tmp_path: Path, when: str) -> None:
     """Greenlets stand in for threads, locks and sockets: none of them may be ours, and nothing may wait for them."""
-    done = children.twin(GEVENT, argv=[when], python=environment, endpoint=collector.url, env=OFTEN, timeout=120)
-    assert done.status == 0 and done.stdout == b"25 768\n"
-    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=120)
-    assert collector.names().count("session.start") == collector.names().count("session.end") == 2
+    pids = tmp_path / "pids"
+
+    def life(**how: Any) -> Life:
+        done = children.run(GEVENT, argv=[when, str(pids)], python=environment, timeout=120, **how)
+        assert done.stdout == b"25 768\n"
+        if "endpoint" in how:
+            assert collector.names()[0] == "session.start", "nothing came while it ran"
+        ends = {int(pid): ["end"] for pid in pids.read_text().split()}
+        return Life(done.status, masked(done.stderr.decode()), ends)
+
+    assert_told(children, collector, twin(children, collector, life))
+
+
+# A server that nobody calls
+
+
+def live_http_server(children: Children, collector: Collector, interval: float, **how: Any) -> Life:
+    """Wait until it says that it listens and, if somebody hears of it, for its heartbeat; stop."""
+    log = children.folder / "server.log"
+    begin = time.monotonic()
+    with log.open("wb") as output:
+        words = ["python", "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+        child = children.start(words, stdout=output, stderr=subprocess.STDOUT, **how)
+    wait_until(lambda: b"Serving HTTP" in log.read_bytes(), "a server that listens")
+    if "endpoint" in how:
+        assert collector.wait_for(1, 120)[0]["name"] == "session.start"
+        # It starts, and the first request takes its time, on a machine that has other things to do as well.
+        assert time.monotonic() - begin < interval + 20
+        wait_until(lambda: "sdk.heartbeat" in collector.names(), "its heartbeat", lambda: str(collector.names()))
+    child.process.terminate()
+    status = child.finish(timeout=120).status
+    return Life(status, masked(log.read_text()), {child.pid: ["SIGTERM"]})
+
+
+def test_idle_server_is_heard_of_within_the_interval(children: Children, collector: Collector) -> None:
+    """It runs no code at all until somebody calls: its start comes within the interval, its heartbeat after it."""
+    env = {"MONITOR_FLUSH_INTERVAL": "3", "MONITOR_HEARTBEAT": "3"}
+
+    def life(**how: Any) -> Life:
+        how["env"] = env
+        return live_http_server(children, collector, 3, **how)
+
+    lived = twin(children, collector, life)
+    assert lived.status == -signal.SIGTERM
+    events = assert_told(children, collector, lived)
+    names = [event["name"] for event in events]
+    assert names.index("session.start") < names.index("sdk.heartbeat")
