@@ -1,4 +1,6 @@
-"""Commands that are called wrongly: each says what is wrong and what its own options are, and exits with 2."""
+"""Commands that are called wrongly: each says what is wrong and what its own options are, and exits with 2. And those
+that somebody gives up at once.
+"""
 
 import pytest
 
@@ -39,3 +41,20 @@ def test_collector_that_is_not_there_is_named_without_a_number(children: Childre
     text = " ".join(done.stderr.decode().split())
     assert (done.status, done.stdout) == (1, b"")
     assert "http://127.0.0.1:9 cannot be reached: Connection refused." in text
+
+
+@pytest.mark.parametrize("words", [("status",), ("run", "--", "true"), ("tail",)], ids=" ".join)
+def test_interrupt_while_a_command_is_imported_shows_no_traceback(children: Children, words: tuple[str, ...]) -> None:
+    """Who sees a typing error in the line just sent presses Ctrl-C at once; that is no error of the tool."""
+    source = """
+        import sys
+        class Impatient:
+            def find_spec(self, name, path=None, target=None):
+                if name == "argparse":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Impatient())
+        from monitor_auto.cli import main
+        sys.exit(main())
+    """
+    done = children.run(source, argv=words, env={"MONITOR_DISABLE": "1"})
+    assert (done.status, done.stdout, done.stderr) == (130, b"", b"\nmonitor-auto: interrupted\n")

@@ -51,8 +51,17 @@ COMMANDS = {
 
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command; `argv` are the words behind the program's name (default: sys.argv's). Return the exit status:
-    0 done, 1 something is left to do, 2 it was not called as it has to be.
+    0 done, 1 something is left to do, 2 it was not called as it has to be, 130 somebody has interrupted it.
     """
+    try:
+        return start(argv)
+    except KeyboardInterrupt:  # while the command is still being imported, too
+        sys.stderr.write("\nmonitor-auto: interrupted\n")
+        return 130
+
+
+def start(argv: "Sequence[str] | None") -> int:
+    """Find out which command it is and run it; return the exit status."""
     forget_folder()
     replace_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -79,15 +88,12 @@ def separate(words: "list[str]") -> "tuple[list[str], list[str]]":
 
 
 def call(arguments: "Namespace") -> int:
-    """Run the command; an interrupt, or a reader who has gone (`| head`), ends it without a traceback."""
+    """Run the command; a reader who has gone (`| head`) ends it without a traceback."""
     if hasattr(sys.stdout, "reconfigure"):  # a terminal that knows only ASCII shall not break a report
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.stderr.write("\nmonitor-auto: interrupted\n")
-        return 130
     except BrokenPipeError:
         # Or the interpreter would try again to write what is left, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
