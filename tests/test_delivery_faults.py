@@ -8,6 +8,8 @@ import socket
 import time
 from typing import Any
 
+import pytest
+
 from support.children import Children
 from support.collector import STALL, Answer, Collector
 from support.needs import need_command
@@ -129,3 +131,41 @@ def test_failure_of_a_patient_program_counts_and_is_told(children: Children, col
         assert (facts["failures"], facts["until"] > time.time() + 900) == (failures, True)
         record.write_text(record.read_text().replace(f"{facts['until']:.3f}", "1.000"))
     assert len(collector.requests) == 3
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o300], ids=oct)
+def test_spool_that_its_owner_cannot_read_is_told(children: Children, collector: Collector, mode: int) -> None:
+    """`chmod -R` goes wrong now and then. Nothing of it may be taken for an empty spool, nor stop what can be read."""
+    cache = children.folder / "cache"
+    cache.mkdir(0o700)
+    env = {"CACHE_DIRECTORY": str(cache)}
+    children.run(MANY, endpoint=collector.url, env={**env, **SPOOL_ONLY})
+    elsewhere = {**env, **SPOOL_ONLY, "MONITOR_SPOOL_DIR": "/proc/nowhere"}
+    children.run("pass", endpoint=collector.url, env=elsewhere)
+    weak = [need_command("setpriv", "util-linux"), "--bounding-set=-all"] if os.geteuid() == 0 else []
+    words = [*weak, str(children.sandbox.python)]
+    how: dict[str, Any] = {"endpoint": collector.url, "env": env}
+    children.spool.chmod(mode)
+    try:
+        told = {name: children.run([*words, "-m", "monitor_auto", *name.split()], **how) for name in COMMANDS}
+        flushed = children.run([*words, "-m", "monitor_auto", "flush"], **how)
+        assert children.twin([*words, "-c", "print('out')"], **how).stdout == b"out\n"
+    finally:
+        children.spool.chmod(0o700)
+    assert all(b"Traceback" not in done.stderr for done in told.values())
+    assert {name: done.status for name, done in told.items()} == COMMANDS
+    shown = b" ".join(told["doctor"].stdout.split()).decode()
+    assert f"wrong spool: {children.spool} cannot be read" in shown
+    assert f"chmod 700 {children.spool}" in shown
+    assert json.loads(told["status --json"].stdout)["unreadable"] == [str(children.spool)]
+    assert f"{children.spool} cannot be read" in " ".join(told["status"].stdout.decode().split())
+    purged = " ".join(told["purge --yes"].stderr.decode().split())
+    assert f"{children.spool} cannot be read; what waits there is left alone" in purged
+    assert told["flush"].stdout.startswith(b"Delivered 2 events in "), "what can be read waits for nobody"
+    assert (flushed.status, flushed.stdout) == (1, b"Nothing was delivered.\n")
+    assert flushed.stderr.decode().startswith(f"monitor-auto: {children.spool} cannot be read.\n")
+    assert outcome(children, FLUSH, **how)["delivered"] >= 252
+    assert collector.names().count("work.step") == 250
+
+
+COMMANDS = {"status": 0, "status --json": 0, "doctor": 1, "flush": 1, "purge --yes": 1, "report --list": 1}

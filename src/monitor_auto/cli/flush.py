@@ -62,7 +62,8 @@ def report(outcome: Outcome, arguments: Any) -> None:
     if not arguments.quiet:
         print("\n".join(sentences(outcome)))
     if outcome.left or outcome.why:
-        sys.stderr.write(f"monitor-auto: {outcome.left} {_events(outcome.left)} left: {outcome.why}.\n")
+        left = f"{outcome.left} {_events(outcome.left)} left: " if outcome.left else ""
+        sys.stderr.write(f"monitor-auto: {left}{outcome.why}.\n")
         sys.stderr.write("They stay in the spool. Run `monitor-auto flush` again when the cause is gone.\n")
 
 
@@ -71,7 +72,7 @@ def sentences(outcome: Outcome) -> list[str]:
     if outcome.delivered:
         lines = [f"Delivered {outcome.delivered} {_events(outcome.delivered)} in {outcome.seconds:.1f} s."]
     else:
-        lines = ["Nothing was delivered." if outcome.left else "There was nothing to deliver."]
+        lines = ["Nothing was delivered." if outcome.left or outcome.why else "There was nothing to deliver."]
     if outcome.rejected:
         lines.append(f"{outcome.rejected} {_events(outcome.rejected)} the collector has rejected, one by one.")
     if outcome.dropped:

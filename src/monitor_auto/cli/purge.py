@@ -90,6 +90,9 @@ def run(arguments: Any) -> int:
         if directory in spools.existing(settings) and any(sessions(directory, key).values()):
             complain(f"{directory}: {fault}; what waits there is left alone.")
             removed.failed += 1
+    for directory in spools.unreadable(settings):
+        complain(f"{directory} cannot be read; what waits there is left alone.")
+        removed.failed += 1
     report(removed, arguments)
     return 1 if removed.failed else 0
 

@@ -15,7 +15,7 @@ from monitor_auto.boot.settings import default_directory, endpoint_parts
 from monitor_auto.delivery import account, breaker
 from monitor_auto.delivery.claims import field as header_field
 from monitor_auto.delivery.deaths import began_at
-from monitor_auto.delivery.drain import count_events, existing_spools, is_private
+from monitor_auto.delivery.drain import count_events, existing_spools, is_private, is_readable
 from monitor_auto.delivery.segments import Segment, Unreadable, open_own, read_header, sessions, split_name
 
 MAX_LEDGER_BYTES = 4 << 20
@@ -122,8 +122,15 @@ def _cannot_be_made(parent: str) -> str:
 
 
 def existing(settings: Any) -> list[str]:
-    """Return the spools that there are, also those that are not in use now, the preferred one first."""
-    return list(dict.fromkeys(existing_spools(settings)))
+    """Return the spools that there are, also those that are not in use now, the preferred one first; without those that
+    cannot be read.
+    """
+    return [path for path in dict.fromkeys(existing_spools(settings)) if is_readable(path)]
+
+
+def unreadable(settings: Any) -> list[str]:
+    """Return the spools that there are and whose files nobody can see: an owner may forbid it to himself."""
+    return [path for path in dict.fromkeys(existing_spools(settings)) if not is_readable(path)]
 
 
 def in_use(settings: Any) -> list[str]:

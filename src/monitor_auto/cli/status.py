@@ -42,6 +42,7 @@ class Status:
     programs: str
     start_lines: list[installation.StartLine]
     spool: spools.Place
+    unreadable: list[str]
     backlog: list[spools.Backlog]
     accounts: list[spools.Account]
     troubles: spools.Troubles
@@ -87,6 +88,7 @@ def look(configuration: Configuration) -> Status:
         programs=programs_text(settings),
         start_lines=lines,
         spool=place,
+        unreadable=spools.unreadable(settings),
         backlog=backlog,
         accounts=spools.accounts(spools.in_use(settings), endpoints),
         troubles=spools.troubles(spools.in_use(settings)),
@@ -111,6 +113,7 @@ def page(status: Status) -> list[str]:
         row("start line", "none: no program of this environment is monitored")
     ]
     lines.append(row("spool", f"{status.spool.directory or 'memory'} ({status.spool.why})"))
+    lines += [row("", coloured(f"{path} cannot be read", "wrong")) for path in status.unreadable]
     lines += _waiting(status.backlog)
     lines += [row("events", account_text(account)) for account in status.accounts if account.produced]
     lines += _troubles(status.troubles)

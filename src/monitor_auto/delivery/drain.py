@@ -75,7 +75,9 @@ class Drain:
         self.settings, self.on_progress = settings, on_progress
         self.deadline = time.monotonic() + timeout_seconds
         self.key = endpoint_key(settings.endpoint)
-        self.outcome = Outcome(directories=existing_spools(settings))
+        found = existing_spools(settings)
+        self.outcome = Outcome(directories=[path for path in found if is_readable(path)])
+        self.unreadable = [path for path in found if path not in self.outcome.directories]
         self.claims: list[claims.Claim] = []
         self.bytes_done = self.bytes_in_all = self.withheld = 0
         self.is_interrupted = False
@@ -221,6 +223,8 @@ class Drain:
                     self.outcome.left += sum(count_events(Segment(directory, base, number)) for number in numbers)
                 else:
                     self.outcome.running += bool(numbers)
+        if self.unreadable and not self.outcome.why:
+            self.outcome.why = f"{self.unreadable[0]} cannot be read"
         if self.outcome.left and not self.outcome.why:
             self.outcome.why = WITHHELD if self.withheld else "not every segment could be read"
 
@@ -288,6 +292,11 @@ def is_writable(directory: str) -> bool:
     and that access(2) leaves aside without this flag.
     """
     return os.access(directory, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def is_readable(directory: str) -> bool:
+    """Return whether we can see which files a folder has, and open them; see is_writable."""
+    return os.access(directory, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def is_free(directory: str, base: str) -> bool:

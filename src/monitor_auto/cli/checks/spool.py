@@ -26,6 +26,9 @@ def check(configuration: Configuration) -> Iterator[Check]:
     """Yield all findings about spools."""
     place = spools.place_of(configuration.settings)
     yield from location(place)
+    for directory in spools.unreadable(configuration.settings):
+        what = f"{directory} cannot be read: nobody can deliver what waits there"
+        yield Check("spool", WRONG, what, f"chmod 700 {directory}")
     yield from file_system(place)
     backlogs = spools.backlogs(spools.told(configuration.settings, place))
     directories = spools.in_use(configuration.settings)
