@@ -91,7 +91,7 @@ def on_fork_exec(args, kwargs, name):
     if len(args) < 6:
         return None  # a TypeError
     if args[5] is not None:
-        changed = cold("environments").for_list(args[1], args[0], args[4], args[5])
+        changed = guard.late("environments", "for_list", args[1], args[0], args[4], args[5])
         if changed is not None:
             args = (*args[:5], changed, *args[6:])
     if "context" in cold.__globals__:  # there has been a span

@@ -197,7 +197,8 @@ def expect(frame):
     values = frame.f_locals
     environment = values.get("env_list")
     if environment is not None:
-        changed = cold("environments").for_list(values["executable_list"], values["args"], values["cwd"], environment)
+        facts = (values["executable_list"], values["args"], values["cwd"], environment)
+        changed = guard.late("environments", "for_list", *facts)
         if changed is not None:  # Popen has made the list, and nobody else has seen it
             environment[:] = changed
     hand_down()
@@ -224,7 +225,8 @@ def on_posix_spawn(args, kwargs, name):
         return None  # a TypeError
     path, words, environment = args
     if environment is not None:
-        changed = cold("environments").for_mapping(path, words, environment, name == "posix_spawnp")
+        # Where no descriptor is left that cannot be loaded: the child is recorded all the same.
+        changed = guard.late("environments", "for_mapping", path, words, environment, name == "posix_spawnp")
         if changed is not None:
             args = (path, words, changed)
     hand_down()
