@@ -1,5 +1,7 @@
 """What a program records while the monitor itself is at work: in a signal handler that runs in the middle of it."""
 
+from typing import Any
+
 import pytest
 
 from support.children import Children
@@ -12,15 +14,19 @@ HANDLER = """
     ids = []
     signal.signal(signal.SIGUSR1, lambda *_: ids.append(Monitor.event("handler.ran", {"n": len(ids)})))
 
-    def interrupt(name, after):
+    def interrupt(name, after, within=False):
         real = getattr(os, name)
+        running = []
 
         def interrupted(*args, **kwargs):
-            if not after:
+            is_wanted = within or not running  # or what the handler itself calls is interrupted again, and so on
+            running.append(name)
+            if is_wanted and not after:
                 signal.raise_signal(signal.SIGUSR1)
             result = real(*args, **kwargs)
-            if after:
+            if is_wanted and after:
                 signal.raise_signal(signal.SIGUSR1)
+            running.pop()
             return result
 
         setattr(os, name, interrupted)
@@ -42,10 +48,27 @@ def test_handler_that_records_during_the_last_call_loses_nothing(
     done = children.run(HANDLER + f"    interrupt({call!r}, {after})\n", endpoint=collector.url, env=environment)
     assert (done.status, done.stderr) == (0, b"")
     left = [event for event in done.events if event["event_id"] not in {one["event_id"] for one in collector.events()}]
-    found = collector.unique() + left
+    assert_each_is_there(collector.unique() + left)
+
+
+def assert_each_is_there(found: list[dict[str, Any]]) -> None:
+    """Assert that all numbers up to the highest are there, and that the handler ran."""
     assert "handler.ran" in [event["name"] for event in found]
     numbers = sorted(int(event["event_id"].rpartition("-")[2]) for event in found)
     assert numbers == list(range(len(found))), "an event is neither at the collector nor in the spool"
+
+
+@pytest.mark.parametrize("limit", range(940, 1000, 5))
+def test_handler_that_interrupts_itself_until_the_stack_is_full_loses_nothing(
+    limit: int, children: Children, collector: Collector
+) -> None:
+    """Where there is no room for one more call, that is no reason to lose the line of this event, or of another."""
+    source = HANDLER + f"    import sys; sys.setrecursionlimit({limit}); interrupt('close', False, within=True)\n"
+    done = children.run(source, endpoint=collector.url)
+    left = [event for event in done.events if event["event_id"] not in {one["event_id"] for one in collector.events()}]
+    assert done.status == 0
+    assert len(collector.unique() + left) > 60, "it was not deep"
+    assert_each_is_there(collector.unique() + left)
 
 
 def test_what_is_recorded_while_a_module_of_ours_is_being_loaded_is_not_lost(children: Children) -> None:

@@ -2,8 +2,8 @@
 redacts what comes from the program; what we record ourselves at start and end needs neither.
 
 Guarantees: `write` returns the event's id after the line is written (or queued, where no disk takes it), or None for
-one that is over the rate limit. It waits for no lock. A sequence number is used once, also when threads, signal
-handlers and `__del__` record at the same time.
+one that is over the rate limit. It waits for no lock, and a full stack costs no line. A sequence number is used once,
+also when threads, signal handlers and `__del__` record at the same time.
 """
 
 import time
@@ -82,25 +82,33 @@ def write(kind, name, text):
         if number is None:
             return None
     if not 0 <= since < 1 or number & CHECK_EVENTS == CHECK_EVENTS:
-        clock = tick(int(now))
-        since = now - clock[0]
+        try:
+            clock = tick(int(now))
+            since = now - clock[0]
+        except RecursionError:  # no room for a call: better a time that is too early than no event
+            since = 0
     event_id = f"{_id_prefix}{number}"
     milliseconds = int(since * 1000)
     shown = _shown.get(milliseconds)  # a format of 03d takes ten times as long
     if not shown:
         shown = _shown[milliseconds] = str(milliseconds + 1000)[1:]
     line = f'{kind}{name}{clock[1]}{shown}{clock[2]}{event_id}",{session.tail}{text}}}\n'.encode()
-    if segment.queue or segment.is_low:
-        cold("repairs").append_carefully(segment, line)
-        return event_id
     try:
-        written = system.write(segment.fd, line)
-    except guard.ours(OSError):  # closed by the program, a full disk, a segment not open yet
-        cold("repairs").append_carefully(segment, line)
-        return event_id
-    if written != len(line):
-        segment.is_torn = True
-        cold("repairs").append_carefully(segment, line)
+        if segment.queue or segment.is_low:
+            cold("repairs").append_carefully(segment, line)
+            return event_id
+        try:
+            written = system.write(segment.fd, line)
+        except guard.ours(OSError):  # closed by the program, a full disk, a segment not open yet
+            cold("repairs").append_carefully(segment, line)
+            return event_id
+        if written != len(line):
+            segment.is_torn = True
+            cold("repairs").append_carefully(segment, line)
+    except RecursionError:  # the program is so deep that not even our calls have room
+        if line not in segment.queue:
+            segment.queue.append(line)
+            segment.queue_bytes += len(line)
     return event_id
 
 

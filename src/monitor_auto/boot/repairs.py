@@ -167,11 +167,14 @@ def drain(segment):
     while segment.queue:
         line = segment.queue.pop(0)  # off the list first: `keep` of another thread may take lines out meanwhile
         data = b"\n" + line if segment.is_torn else line
-        is_at_limit = False
+        written, is_at_limit = None, False
         try:
             written = os.write(segment.fd, data)
         except guard.ours(OSError) as error:
             written, is_at_limit = 0, error.errno == EFBIG
+        finally:
+            if written is None:  # a handler of the program's has raised, or the program is too deep for `guard.ours`
+                segment.queue.insert(0, line)
         segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
         if written < len(data):
             if segment.is_torn:
