@@ -478,6 +478,20 @@ def test_flush_and_close_deliver_and_say_so(children: Children, collector: Colle
     assert children.run(source, endpoint=collector.url).stdout == b"False\nNone None\n"
 
 
+@pytest.mark.parametrize(("interval", "is_told"), [("30", True), ("0", False)])
+def test_session_that_is_closed_in_haste_is_told_in_the_debug_log(
+    children: Children, interval: str, is_told: bool
+) -> None:
+    """Who closes the monitor after each piece of work has a request for each of them, and wonders why."""
+    log = children.folder / "debug.log"
+    source = "from monitor_auto import Monitor; print(Monitor.event('my.step') is not None); Monitor.close()"
+    done = children.run(source, env={"MONITOR_DEBUG": str(log), "MONITOR_FLUSH_INTERVAL": interval})
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
+    assert done.named("session.end")[0]["data"]["reason"] == "close"
+    text = log.read_text() if log.exists() else ""
+    assert ("less than MONITOR_FLUSH_INTERVAL (30 s)" in text) == is_told
+
+
 @pytest.mark.parametrize("call", ["Monitor.flush()", "Monitor.close()"])
 def test_delivery_at_the_very_end_is_left_to_the_next_process(
     call: str, children: Children, collector: Collector

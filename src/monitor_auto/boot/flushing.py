@@ -102,11 +102,21 @@ def take_queue(segment):
 
 def close():
     """End the session for good, and deliver."""
+    tell_of_haste()
     endings.end("close", None)
     if not sys.is_finalizing():
         handover.deliver()
     recorder.is_closed = True
     recorder.session = None
+
+
+def tell_of_haste():
+    """Say in the debug log that a session is closed before anything could have been delivered in the background."""
+    seconds = formats.monotonic() - recorder.session.started_monotonic
+    interval = recorder.settings.flush_interval_seconds
+    if guard.debug_target is not None and seconds < interval:
+        text = "closed after %.1f s, which is less than MONITOR_FLUSH_INTERVAL (%g s): all is delivered by this call"
+        cold("notes").debug(text % (seconds, interval))
 
 
 def seal(segment):
