@@ -262,6 +262,8 @@ WITHOUT_HANDLERS = {
     *("monitor_auto.delivery.connection", "monitor_auto.delivery.turns"),
 }
 START_ONLY = {"ImportError"}
+FULL_STACK = {("monitor_auto.boot.recorder", "RecursionError")}
+"""Where not even a call to ask whose it is has room (docs/design.md: RecursionError is taken for ours)."""
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if layer_of(name).startswith(("boot", "delivery"))])
@@ -275,6 +277,7 @@ def test_what_the_programs_signal_handlers_raise_is_never_caught(name: str) -> N
             is_asked = isinstance(node.type, ast.Call) and ast.unparse(node.type.func) == "guard.ours"
             kinds = {kind.id for kind in ast.walk(node.type) if isinstance(kind, ast.Name)}
             is_raised = any(isinstance(step, ast.Raise) for step in ast.walk(node))
+            kinds -= {kind for module, kind in FULL_STACK if module == name}
             if not is_asked and not is_raised and "BaseException" not in kinds and kinds - START_ONLY:
                 found.add(f"line {node.lineno}: {ast.unparse(node.type)}")
     assert not found, "write `except guard.ours(…)`"
