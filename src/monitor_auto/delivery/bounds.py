@@ -189,9 +189,7 @@ class Keeper(Listing):
             if kind == KINDS[-1]:
                 self.drop_segment(segment, claim, "bytes")
             return
-        if size > free_bytes(
-            self.directory
-        ):  # the less stays the less room it takes: else younger ones would have to go
+        if size > free_bytes(self.directory):  # the less stays the less room it takes: else younger ones had to go
             most = size
         dropped: dict[str, int] = {}
         shrunk = trimming.trim_own(segment, kind, most, dropped) if claim is None else None
