@@ -180,6 +180,61 @@ SWALLOWED = """
 """
 
 
+OWN_ENDS = """
+    import asyncio, sys, aiohttp
+    base = sys.argv[1]
+
+    class Odd(Exception):
+        def __bool__(self):
+            raise RuntimeError("nobody is to ask")
+
+    async def swallow(request, handler):
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError as error:
+            print(type(error).__name__)
+        other = await session.get(base + "/other")
+        other.close()
+        return await session.get(base + "/instead")
+
+    async def replace(request, handler):
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError as error:
+            raise Odd from error
+
+    async def main():
+        global session
+        async with aiohttp.ClientSession() as session:
+            async with session.get("http://127.0.0.1:1/swallowed", middlewares=(swallow,)) as response:
+                print(response.status, len(response.headers) > 0)
+                del response._headers
+                print(response._headers)
+                try:
+                    del response._headers
+                except AttributeError as error:
+                    print(type(error).__name__)
+            try:
+                await session.get("http://127.0.0.1:1/replaced", middlewares=(replace,))
+            except Odd as error:
+                print(type(error.__cause__).__name__)
+    asyncio.run(main())
+"""
+
+
+def test_error_that_a_middleware_ends_in_its_own_way_is_kept(children: Children, web: Web, python: Sandbox) -> None:
+    """A connection that it closes meanwhile is another's; an exception is there, whatever its `bool` says."""
+    done = children.twin(OWN_ENDS, argv=[web.base], python=python)
+    assert done.status == 0, done.stderr
+    found = [(call["path"], call.get("status") or call.get("error")) for call in requests_of(done)]
+    assert found == [
+        ("/other", 200),
+        ("/instead", 200),
+        ("/swallowed", "ClientConnectorError"),
+        ("/replaced", "Odd"),
+    ]
+
+
 def test_errors_that_nobody_gets_to_see_are_recorded(children: Children, web: Web, python: Sandbox) -> None:
     """A middleware catches one; of a request on a connection that was kept, aiohttp itself makes a second attempt."""
     done = children.twin(SWALLOWED, argv=[web.base], python=python)

@@ -32,7 +32,7 @@ WATCHED = {
         ("hypercorn.app_wrappers", "ASGIWrapper", "__call__"),
         ("hypercorn.app_wrappers", "WSGIWrapper", "__call__"),
     ],
-    "http_client": [("http.client", "HTTPConnection", "endheaders"), ("http.client", "HTTPConnection", "getresponse")],
+    "http_client": [("http.client", "HTTPConnection", name) for name in ("endheaders", "getresponse", "close")],
     "logging": [("logging", "Logger", "callHandlers")],
     "loguru": [("loguru._handler", "Handler", "emit")],
     "pytest": [

@@ -44,19 +44,98 @@ def test_every_way_to_send_a_request_is_recorded(children: Children, web: Web) -
     """Old libraries put requests together line by line; they are what is debugged most."""
     done = children.twin(LOW, argv=[web.base])
     assert done.status == 0, done.stderr
-    found = [(call["method"], call["path"], call["status"]) for call in requests_of(done)]
+    found = [(call["method"], call["path"], call.get("status")) for call in requests_of(done)]
     expected = [("PUT", "/low"), ("POST", "/chunked"), ("OPTIONS", "*"), ("GET", "/absolute"), ("POST", "/rpc")]
-    assert found == [(*pair, 200) for pair in expected]
+    expected.insert(4, ("GET", "/never-read"))
+    assert found == [(*pair, None if pair[1] == "/never-read" else 200) for pair in expected]
     assert {(call["host"], call["port"]) for call in requests_of(done)} == {("127.0.0.1", web.port)}
     answered = [trace for (_, path, _), trace in zip(web.requests, web.traces(), strict=True) if path != "/never-read"]
-    assert answered[5:] == traces_of(done)
+    traces = traces_of(done)
+    assert answered[5:] == traces[:4] + traces[5:]
+
+
+UNANSWERED = """
+    import contextlib, http.client, os, sys
+    host = sys.argv[1].removeprefix("http://")
+
+    def connection():
+        made = http.client.HTTPConnection(host)
+        made.putrequest("GET", "/" + sys.argv[2])
+        made.endheaders()
+        return made
+
+    with contextlib.closing(connection()):
+        pass
+    sys.argv[2] = "in-handler"
+    try:
+        raise KeyError("before")
+    except KeyError:
+        connection().close()
+    sys.argv[2] = "failed"
+    try:
+        with contextlib.closing(connection()):
+            raise LookupError("while it was sent")
+    except LookupError as error:
+        print(error, error.__context__)
+    sys.argv[2] = "of-parent"
+    inherited = connection()
+    if not os.fork():
+        inherited.close()
+        os._exit(0)
+    os.wait()
+    print(inherited.close(), inherited.close())
+    sys.argv[2] = "asked-too-early"
+    early = http.client.HTTPConnection(host)
+    early.putrequest("GET", "/" + sys.argv[2])
+    try:
+        early.getresponse()
+    except http.client.ResponseNotReady as error:
+        print(repr(error))
+    early.endheaders()
+    print(early.getresponse().status)
+    early.close()
+"""
+
+
+def test_request_that_nobody_asks_the_answer_of_is_recorded_when_it_is_closed(children: Children, web: Web) -> None:
+    """It was made, and the server has its trace. What is said of it is what is known: an error that was being handled
+    before it was sent is none of its own, and what a forked child closes is its parent's.
+    """
+    done = children.twin(UNANSWERED, argv=[web.base, "plain"])
+    assert done.status == 0, done.stderr
+    found = [(call["path"], call.get("status"), call.get("error")) for call in requests_of(done)]
+    assert found == [
+        ("/plain", None, None),
+        ("/in-handler", None, None),
+        ("/failed", None, "LookupError"),
+        ("/of-parent", None, None),
+        ("/asked-too-early", 200, None),
+    ]
+
+
+def test_each_tunnel_is_named_by_its_own_port(children: Children, web: Web) -> None:
+    """Two services on one host are told apart, also where a proxy is asked for both with the same line."""
+    source = """
+        import http.client, sys
+        for port in (1443, 8443):
+            connection = http.client.HTTPConnection(sys.argv[1].removeprefix("http://"))
+            connection.set_tunnel("tunnelled.example", port)
+            try:
+                connection.request("GET", "/items")
+            except OSError as error:
+                print(error)
+    """
+    done = children.twin(source, argv=[web.base])
+    assert b"501" in done.stdout, done.stderr
+    found = [(call["host"], call["port"], call["error"]) for call in requests_of(done)]
+    assert found == [("tunnelled.example", 1443, "OSError"), ("tunnelled.example", 8443, "OSError")]
 
 
 LOOKS = """
     import http.client, inspect, pickle, pydoc
     kind = http.client.HTTPConnection
     connection = kind("127.0.0.1", 1)
-    for name in ("endheaders", "getresponse"):
+    for name in ("endheaders", "getresponse", "close"):
         method = getattr(kind, name)
         print(method.__name__, method.__qualname__, method.__module__, method.__doc__, inspect.signature(method))
         print(inspect.isfunction(method), inspect.isroutine(method), isinstance(method, type(lambda: 0)))
@@ -122,7 +201,7 @@ def test_uninstalled_hook_leaves_the_original(children: Children) -> None:
         hook.install(http.client)
         print(ours == dict(vars(kind)))
         hook.uninstall()
-        print([type(vars(kind)[name]).__name__ for name in ("endheaders", "getresponse")])
+        print([type(vars(kind)[name]).__name__ for name in ("endheaders", "getresponse", "close")])
         print([name for owner, name, *_ in patches.replaced if owner is kind])
         hook.install(http.client)
         theirs = kind.endheaders = lambda self: None
@@ -130,7 +209,7 @@ def test_uninstalled_hook_leaves_the_original(children: Children) -> None:
         print(kind.endheaders is theirs, type(vars(kind)["getresponse"]).__name__)
     """
     done = children.run(source)
-    assert done.stdout.decode().splitlines() == ["True", "['function', 'function']", "[]", "True function"], done.stderr
+    assert done.stdout.decode().splitlines() == ["True", str(["function"] * 3), "[]", "True function"], done.stderr
 
 
 def test_file_of_the_program_with_that_name_is_left_alone(children: Children) -> None:

@@ -332,6 +332,16 @@ def test_uninstalled_hook_leaves_the_original(children: Children) -> None:
     assert done.stdout == b"True [True, True]\nTrue\nTrue True\n", done.stderr
 
 
+@pytest.mark.parametrize("source", [SYNC, ASYNC], ids=["sync", "async"])
+def test_calls_are_recorded_where_wrapt_runs_without_its_extension(
+    source: str, children: Children, server: Collector
+) -> None:
+    """Some platforms have no compiled wrapt; there its own functions stand between the client and us."""
+    done = children.twin(source, argv=[base_of(server)], env={"WRAPT_DISABLE_EXTENSIONS": "1"})
+    assert done.status == 0, done.stderr
+    assert "/things/1" in [call["path"] for call in requests_of(done)]
+
+
 def test_hostile_request_object_harms_neither_the_call_nor_the_recording(children: Children) -> None:
     """A program may hand its own kind of request to `send`; what describing it raises is ours to swallow."""
     source = """

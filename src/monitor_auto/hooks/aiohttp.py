@@ -63,6 +63,11 @@ class Answered:
         if headers is not None and recorder.session is not None:
             guard.call(LIBRARY, on_answer, response)
 
+    def __delete__(self, response: Any) -> None:
+        if HEADERS not in vars(response):
+            raise AttributeError(HEADERS)
+        del vars(response)[HEADERS]
+
 
 def install(module: Any) -> None:
     """Watch every session. Called once, after `import aiohttp`; a second call does nothing."""
@@ -99,7 +104,7 @@ def after_call(call: Any, response: Any, error: BaseException | None) -> None:
         _current.reset(call.token)
     except ValueError:  # closed in another context than it was begun in
         pass
-    call.finish(None, error or call.error)
+    call.finish(None, call.error if error is None else error)
 
 
 def call_connect(call: Any, given: Any, more: Any) -> Any:
@@ -151,7 +156,7 @@ def on_close(connection: Any) -> None:
     """The same: a connection is closed because of what was raised in sending, or in waiting for the answer."""
     call = _current.get()
     if call is not None and call.request is not None:
-        call.error = sys.exc_info()[1]
+        call.error = sys.exc_info()[1] or call.error
 
 
 def on_answer(response: Any) -> None:

@@ -1,9 +1,13 @@
 """http.client, and so urllib.request and whatever else is built on it: one event a request. Needs no wrapt.
 
-A request is begun by `endheaders`, which every way of sending one ends with, and over with `getresponse`. Connections
-of urllib3 are left to its own hook, which also sees how they are made.
+A request is begun by `endheaders`, which every way of sending one ends with, and over with `getresponse`, or with
+`close` where nobody asks for the answer. Connections of urllib3 are left to its own hook, which also sees how they are
+made.
 """
 
+import sys
+
+from ..boot import recorder
 from . import passing
 
 TYPE_CHECKING = False
@@ -17,7 +21,7 @@ spared 2 M instructions.
 
 LIBRARY = "http.client"
 BEGUN = "_monitor_auto_begun"
-"""What a connection carries while its answer is awaited."""
+"""What a connection carries while its answer is awaited: the request, its session, and the id of what is handled."""
 
 _undo: "list[passing.Undo]" = []
 _own: "set[type]" = set()
@@ -44,10 +48,11 @@ class Method(passing.Method):
 def install(module: "Any") -> None:
     """Watch every HTTPConnection. Called after `import http.client`; a second call does nothing."""
     kind = getattr(module, "HTTPConnection", None)
-    if not _undo and isinstance(kind, type) and {"endheaders", "getresponse"} <= set(vars(kind)):
+    if not _undo and isinstance(kind, type) and {"endheaders", "getresponse", "close"} <= set(vars(kind)):
         watch = passing.replace_method
-        _undo.append(watch(kind, "endheaders", LIBRARY, before_sending, None, not_sent, Method))
+        _undo.append(watch(kind, "endheaders", LIBRARY, before_sending, after_sending, None, Method))
         _undo.append(watch(kind, "getresponse", LIBRARY, before_answer, after_answer, None, Method))
+        _undo.append(watch(kind, "close", LIBRARY, before_close, None, None, Method))
 
 
 def uninstall() -> None:
@@ -80,9 +85,14 @@ def before_sending(connection: "Any") -> "Any":
     if outgoing is None:
         load()
     # The line as far as its query; what is common to all requests that begin so is made once.
-    key = lines[0].partition(b"?")[0], connection.host, connection.port, connection._tunnel_host
+    key = (
+        lines[0].partition(b"?")[0],
+        connection.host,
+        connection.port,
+        connection._tunnel_host,
+        connection._tunnel_port,
+    )
     begun = outgoing.begin(outgoing.known.get(key) or make_kind(connection, lines[0], key))
-    _set(connection, BEGUN, begun)
     outgoing.add_to_buffer(lines, begun)
     return connection, begun
 
@@ -97,23 +107,42 @@ def make_kind(connection: "Any", line: bytes, key: "tuple[Any, ...]") -> "Any":
     return outgoing.beginnings.keep(key, *outgoing.make_kind(LIBRARY, method, address, path))
 
 
-def not_sent(state: "Any", result: "Any", error: "BaseException | None") -> None:
-    """Record a request that could not be sent."""
+def after_sending(state: "Any", result: "Any", error: "BaseException | None") -> None:
+    """Have the connection carry the request until it is answered; record one that could not be sent."""
     connection, request = state
-    if getattr(connection, BEGUN, None) is request:
-        _delete(connection, BEGUN)
+    if error is None:
+        _set(connection, BEGUN, (request, recorder.session, id(sys.exc_info()[1])))
+    else:
         outgoing.end(request, None, error)
 
 
 def before_answer(connection: "Any") -> "Any":
-    """Find the request whose answer is asked for."""
-    request = getattr(connection, BEGUN, None)
-    return None if request is None else (connection, request)
+    """Take the request whose answer is asked for."""
+    waiting = getattr(connection, BEGUN, None)
+    if waiting is None:
+        return None
+    _delete(connection, BEGUN)
+    return connection, waiting
 
 
 def after_answer(state: "Any", response: "Any", error: "BaseException | None") -> None:
     """Record a request that was answered, or was not; one that is asked about too early may still be."""
-    connection, request = state
-    if type(error).__name__ != "ResponseNotReady" and getattr(connection, BEGUN, None) is request:
-        _delete(connection, BEGUN)
-        outgoing.end(request, getattr(response, "status", None), error)
+    connection, waiting = state
+    if error is not None and type(error).__name__ == "ResponseNotReady":
+        _set(connection, BEGUN, waiting)
+    else:
+        outgoing.end(waiting[0], getattr(response, "status", None), error)
+
+
+def before_close(connection: "Any") -> None:
+    """Record a request that nobody has asked the answer of: with what is raised, unless that was there before it was
+    sent. A connection that a forked child has inherited is its parent's.
+    """
+    waiting = getattr(connection, BEGUN, None)
+    if waiting is None:
+        return
+    request, session, handled = waiting
+    _delete(connection, BEGUN)
+    if session is recorder.session:
+        error = sys.exc_info()[1]
+        outgoing.end(request, None, None if id(error) == handled else error)

@@ -40,9 +40,12 @@ def uninstall() -> None:
 def monitored_transport_for_url(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`_transport_for_url`; whoever else asks gets the real transport."""
     transport = wrapped(*args, **kwargs)
-    if recorder.session is None or sys._getframe(1).f_code.co_name != "_send_single_request":
+    if recorder.session is None or hasattr(client, OWN_CLIENT):
         return transport
-    if hasattr(client, OWN_CLIENT):
+    caller: Any = sys._getframe(1)
+    while caller.f_code.co_name == "__call__":  # wrapt's own, where it runs without its C extension
+        caller = caller.f_back
+    if caller.f_code.co_name != "_send_single_request":
         return transport
     handing = _new(Handing)
     handing.transport = transport

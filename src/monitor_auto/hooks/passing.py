@@ -55,12 +55,18 @@ _ended.close()
 def failed(cls: "type[Passing]", error: BaseException) -> "Passing":
     """Return what raises this error, without our frames, when C looks for its `__init__`."""
     trace = _trace_of(error)
-    while trace is not None and trace.tb_frame.f_globals.get("__package__") in OURS:
+    while trace is not None and is_ours(trace.tb_frame.f_globals):
         trace = trace.tb_next
     BaseException.with_traceback(error, trace)  # not by its own attribute: a frozen dataclass refuses that
     made: Any = object.__new__(cls)
     made.__next__ = bind(_ended.throw, error)
     return made  # type: ignore[no-any-return]
+
+
+def is_ours(found: "dict[str, Any]") -> bool:
+    """True for the globals of a frame of ours. A program's may be a kind of dict of its own, with anything in it."""
+    package = dict.get(found, "__package__")
+    return type(package) is str and package in OURS
 
 
 class Around(Passing):
