@@ -194,6 +194,14 @@ def test_start_is_not_entered_again_from_within(children: Children, scratch: San
     assert done.names == ["session.start", "session.end"]
 
 
+def test_what_is_frozen_before_the_start_stays_frozen(children: Children, scratch: Sandbox) -> None:
+    """Who freezes objects does so for the memory that forked workers share, and counts on it."""
+    (scratch.site_packages / "aaa_freezes.pth").write_text("import gc; gc.freeze()\n")
+    done = children.run("import gc; print(gc.get_freeze_count() > 1000)", python=scratch)
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
+    assert done.names == ["session.start", "session.end"]
+
+
 # What a platform may lack: the line of a start file that takes it away.
 ABSENT = {
     "fcntl": "import sys; sys.modules['fcntl'] = None",

@@ -75,6 +75,50 @@ def test_interpreter_answers_as_without_the_monitor(children: Children, flags: l
     assert done.names == ["session.start", "session.end"]
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="nobody has measured what it is worth there")
+def test_young_collections_are_spared_what_the_start_has_made(children: Children) -> None:
+    """Each of them would look at all that lives to the end anyway: in a short script that costs more than our start."""
+    source = """
+        import gc, sys
+        print(any(thing is sys for thing in gc.get_objects(generation=2)), gc.get_freeze_count())
+    """
+    assert children.run(source, bare=True).stdout == b"False 0\n"
+    assert children.run(source).stdout == b"True 0\n"
+    # A program that names the endpoint itself has begun already: what it has made may be garbage soon.
+    source = """
+        import gc, sys
+        from monitor_auto import Monitor
+        mine = []
+        Monitor.init(endpoint="local:")
+        print(Monitor.session is not None, any(thing is mine for thing in gc.get_objects(generation=2)))
+    """
+    assert children.run(source, env={"MONITOR_ENDPOINT": None}).stdout == b"True False\n"
+
+
+def test_garbage_is_collected_as_soon_as_without_the_monitor(children: Children) -> None:
+    """What a program leaves in circles holds its files and its memory until the collector comes."""
+    done = children.twin(
+        """
+        import gc
+
+        class Circle:
+            gone = 0
+
+            def __init__(self):
+                self.itself = self
+
+            def __del__(self):
+                Circle.gone += 1
+
+        for _ in range(20_000):
+            Circle()
+        print(Circle.gone > 15_000, gc.collect() >= 0, Circle.gone)
+        """
+    )
+    assert done.stdout == b"True True 20000\n"
+    assert done.names == ["session.start", "session.end"]
+
+
 def test_descriptors_are_few_and_high_and_not_inherited(children: Children) -> None:
     """Daemons close low numbers in bulk, and a child that inherits one keeps a lock alive."""
     source = """

@@ -147,6 +147,5 @@ def install(given_settings):
             place = index
             break
     sys.meta_path.insert(place, sys.modules[__name__])
-    for name in list(waiting):
-        if name in sys.modules:
-            guard.late("arrivals", "install_late", name)
+    for name in list(filter(sys.modules.__contains__, waiting)):
+        guard.late("arrivals", "install_late", name)
