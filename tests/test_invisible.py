@@ -82,8 +82,10 @@ def test_young_collections_are_spared_what_the_start_has_made(children: Children
         import gc, sys
         print(any(thing is sys for thing in gc.get_objects(generation=2)), gc.get_freeze_count())
     """
-    assert children.run(source, bare=True).stdout == b"False 0\n"
-    assert children.run(source).stdout == b"True 0\n"
+    is_old, frozen = children.run(source, bare=True).stdout.split()
+    assert is_old == b"False"
+    # 3.12 has some frozen itself, which have to stay so.
+    assert children.run(source).stdout == b"%s %s\n" % (b"True" if frozen == b"0" else b"False", frozen)
     # A program that names the endpoint itself has begun already: what it has made may be garbage soon.
     source = """
         import gc, sys
