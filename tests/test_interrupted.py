@@ -69,6 +69,55 @@ def test_handler_that_interrupts_itself_until_the_stack_is_full_loses_nothing(
     assert done.status == 0
     assert len(collector.unique() + left) > 60, "it was not deep"
     assert_each_is_there(collector.unique() + left)
+    assert [path.name for path in done.spool.glob("*.jsonl") if not path.stat().st_size] == []
+
+
+def test_handler_that_raises_while_the_queue_is_written_costs_no_line_of_it(children: Children) -> None:
+    """A time limit by SIGALRM comes when it comes; what waits behind a closed descriptor was recorded before."""
+    done = children.run(
+        """
+        import os, posix, signal
+        from monitor_auto import Monitor
+        from monitor_auto.boot import recorder
+
+        def on_signal(number, frame):
+            if len(seen) == 2:  # the header of the next segment: nobody can write now, so the line waits
+                print(Monitor.event("handler.ran"))
+            elif len(seen) in (4, 5):  # the second line that has waited; after it has come to the file
+                raise TimeoutError
+
+        def write(fd, data):
+            if fd == 1:
+                return real(fd, data)
+            seen.append(data)
+            if len(seen) != 5:
+                signal.raise_signal(signal.SIGUSR1)
+                return real(fd, data)
+            written = real(fd, data)
+            signal.raise_signal(signal.SIGUSR1)
+            return written
+
+        signal.signal(signal.SIGUSR1, on_signal)
+        print(Monitor.event("work.before"))
+        os.close(recorder.segment.fd)
+        real, seen = os.write, []
+        os.write = posix.write = write
+        for name in "work.first", "work.second":
+            try:
+                print(Monitor.event(name))
+            except TimeoutError:
+                print("cut", len(seen))
+        os.write = posix.write = real
+        print(Monitor.event("work.after"))
+        """
+    )
+    words = done.stdout.decode().split()
+    assert (done.status, done.stderr, words[2:6]) == (0, b"", ["cut", "4", "cut", "5"])
+    kept = [event for event in done.events if event["event_id"] in words]
+    assert [event["name"] for event in kept] == ["work.before", "handler.ran", "work.after"]
+    # The other two calls have raised, when their lines were in the queue already.
+    names = [event["name"] for event in done.events if event["type"] == "event"]
+    assert names == ["work.before", "work.first", "handler.ran", "work.second", "work.after"]
 
 
 def test_what_is_recorded_while_a_module_of_ours_is_being_loaded_is_not_lost(children: Children) -> None:

@@ -96,7 +96,8 @@ def give_way():
 def take_queue(segment):
     """Take the lines that no disk has taken out of the segment's memory."""
     lines, segment.queue = segment.queue, []
-    segment.queue_bytes -= sum(map(len, lines))
+    size = sum(map(len, lines))
+    segment.queue_bytes -= size  # in one step: another thread may add to it
     return lines
 
 

@@ -154,42 +154,73 @@ def keep(segment, line):
     segment.queue_bytes += len(line)
     while segment.queue_bytes > MAX_QUEUE_BYTES and len(segment.queue) > 1:
         victim = next((i for i, kept in enumerate(segment.queue) if not kept.startswith(b'{"v":1,"type":"error"')), 0)
-        segment.queue_bytes -= len(segment.queue.pop(victim))
+        try:
+            segment.queue_bytes -= len(segment.queue.pop(victim))
+        except guard.ours(IndexError):  # another thread has written or taken some meanwhile
+            break
         segment.dropped += 1
 
 
 def drain(segment):
-    """Write the queue, oldest first; what the disk does not take stays. True when all of it is written.
+    """Write the queue, oldest first; what the disk does not take stays. True when all of it is written."""
+    held = []
+    try:
+        return write_queue(segment, held)
+    except BaseException:  # by a handler of a signal of the program; it is too deep for `guard.ours`
+        put_back(segment, held)
+        raise
+
+
+def write_queue(segment, held):
+    """Do that; `held` has the line that is just being written.
 
     What a file of this length does not take (RLIMIT_FSIZE) another one does; of a short write the next one says why.
     """
     is_fresh = False
     while segment.queue:
-        line = segment.queue.pop(0)  # off the list first: `keep` of another thread may take lines out meanwhile
+        # Off the queue first: `keep` of another thread may take lines out meanwhile. In one step of C, behind which a
+        # handler may raise; a flush of another thread may just have taken all of them.
+        try:
+            held.extend(map(segment.queue.pop, (0,)))
+        except guard.ours(IndexError):
+            break
+        line = held[0]
         data = b"\n" + line if segment.is_torn else line
-        written, is_at_limit = None, False
+        is_at_limit = False
         try:
             written = os.write(segment.fd, data)
         except guard.ours(OSError) as error:
             written, is_at_limit = 0, error.errno == EFBIG
-        finally:
-            if written is None:  # a handler of the program's has raised, or the program is too deep for `guard.ours`
-                segment.queue.insert(0, line)
         segment.is_torn = segment.is_torn and not written or 0 < written < len(data)
         if written < len(data):
             if segment.is_torn:
                 segment.was_torn = True
-            segment.queue.insert(0, line)
+            segment.queue[:0] = held
+            del held[:]
             if not written and not (is_at_limit and begin_next(segment, is_fresh)):
                 return False
             is_fresh = is_fresh or not written
             continue
         is_fresh = False
         segment.queue_bytes -= len(line)
+        del held[:]
     if segment.dropped:
         dropped, segment.dropped = segment.dropped, 0
         guard.call("ledger", _tell_dropped, dropped)
     return True
+
+
+def put_back(segment, held):
+    """Put the line that was just being written into the queue again, unless it has been written."""
+    segment.queue[:0] = held  # not by a call: the stack may be used up
+    for line in held:
+        size = os.fstat(segment.fd).st_size
+        end = os.pread(segment.fd, len(line), max(0, size - len(line)))
+        if end == line:
+            segment.queue.remove(line)
+            segment.queue_bytes -= len(line)
+        elif end[-1:] != b"\n":
+            segment.is_torn = segment.was_torn = True
 
 
 def begin_next(segment, is_fresh):

@@ -141,8 +141,10 @@ def begin(segment, directory):
         while data:
             data = data[system.write(fd, data) :]
     except BaseException:  # a full disk still gives names away; a signal handler of the program may raise here
-        system.close(fd)
-        system.unlink(name + str(number) + ".jsonl")
+        try:
+            system.close(fd)
+        finally:  # and here again
+            system.unlink(name + str(number) + ".jsonl")
         raise
     segment.fd = raise_descriptor(fd, segment.fd if facts_of(segment.fd, segment.inode) else -1)
     segment.inode, segment.number = inode, number
