@@ -298,6 +298,7 @@ ENDINGS = {
     "SIGHUP": ("sys.stdin.read()", "popen.send_signal(1)", {"signal": "SIGHUP"}),
     "exit in C": ("import ctypes; ctypes.CDLL(None)._exit(7)", "pass", {"exit_code": 7}),
     "crash": ("import ctypes; ctypes.string_at(0)", "pass", {"signal": "SIGSEGV"}),
+    "abort": ("os.abort()", "pass", {"signal": "SIGABRT"}),
     "after exec": (
         "os.execv(sys.executable, [sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)'])", "pass",
         {"signal": "SIGKILL"},
@@ -315,7 +316,7 @@ def test_parent_that_waits_tells_how_its_child_died(children: Children, collecto
     (lost,) = [item["data"] for item in collector.unique() if item["name"] == "session.lost"]
     assert {key: lost[key] for key in ("signal", "exit_code") if key in lost} == said
     errors = [item["name"] for item in collector.unique() if item["type"] == "error"]
-    assert errors == ["error." + name for name in said.values() if name in ("SIGTERM", "SIGSEGV")]
+    assert errors == ["error." + name for name in said.values() if name in ("SIGTERM", "SIGSEGV", "SIGABRT")]
 
 
 def test_somebody_else_finds_the_child_while_the_parent_lives(children: Children, collector: Collector) -> None:

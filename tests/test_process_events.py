@@ -552,6 +552,21 @@ def test_signal_that_the_program_sends_is_the_exit_of_its_child(children: Childr
     assert [end["signal"] for _, end in pairs(done)] == ["SIGTERM", "SIGKILL", "SIGUSR1"]
 
 
+def test_every_signal_that_kills_a_child_has_the_name_that_python_gives_it(children: Children) -> None:
+    """Some have two: a child that calls abort() dies of SIGABRT, and not of what is called SIGIOT, too."""
+    spared = {"SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
+    numbers = sorted(signal.valid_signals() - {getattr(signal, name) for name in spared})
+    source = f"""
+        import subprocess
+        for number in {[int(number) for number in numbers]}:
+            print(number, subprocess.run(["sh", "-c", "kill -%d $$" % number]).returncode)
+    """
+    done = children.twin(source)
+    names = [number.name if isinstance(number, signal.Signals) else f"SIG{number}" for number in numbers]
+    assert "SIGABRT" in names
+    assert [end["signal"] for _, end in pairs(done)] == names
+
+
 def test_secrets_of_a_command_line_are_not_recorded(children: Children) -> None:
     """Passwords are given to database clients on their command line, and a record of it is read by more people."""
     source = """

@@ -98,10 +98,8 @@ def facts_of_usage(usage):
 
 
 def signal_name(number):
-    """Return "SIGKILL" and the like."""
+    """Return "SIGKILL", "SIG40" and the like; of two names (SIGABRT, SIGIOT) the one that Python's own `signal` shows."""
     import _signal
 
-    for name, value in vars(_signal).items():
-        if value == number and name[:3] == "SIG" and name[3:4] != "_":
-            return name
-    return "signal %d" % number
+    names = [name for name, value in vars(_signal).items() if value == number and name[:3] == "SIG" and name[3] != "_"]
+    return min(names, default="SIG%d" % number)
