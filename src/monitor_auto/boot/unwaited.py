@@ -98,7 +98,7 @@ def facts_of_usage(usage):
 
 
 def signal_name(number):
-    """Return "SIGKILL", "SIG40" and the like; of two names (SIGABRT, SIGIOT) the one that Python's own `signal` shows."""
+    """Return "SIGKILL", "SIG40" and the like; of two names (SIGABRT, SIGIOT) the one that Python itself shows."""
     import _signal
 
     names = [name for name, value in vars(_signal).items() if value == number and name[:3] == "SIG" and name[3] != "_"]
