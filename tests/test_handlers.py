@@ -1,6 +1,8 @@
 """What the program's own signal handlers raise while our code runs is the program's, whatever it is, and reaches it."""
 
 import signal
+import socket
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -272,6 +274,45 @@ def test_exception_that_another_thread_throws_in_is_the_programs(children: Child
     done = children.run(source, env={"MONITOR_RATE_LIMIT": "0"}, timeout=120)
     assert (done.status, done.stdout, done.stderr) == (0, b"300\n", b"")
     assert "some.metric" in done.names
+
+
+def test_interrupted_flush_leaves_no_socket_open(children: Children) -> None:
+    """One that is collected as garbage warns of it, and the signal that comes in the making of that warning is lost."""
+    source = """
+        import gc, os, signal, sys, time, traceback
+        from monitor_auto import Monitor
+        class Interrupted(Exception): pass
+        def handler(number, frame): raise Interrupted
+        signal.signal(signal.SIGALRM, handler)
+        def sockets():
+            shown = ["/proc/self/fd/" + name for name in os.listdir("/proc/self/fd")]
+            return [os.readlink(name) for name in shown if os.path.exists(name) and "socket:" in os.readlink(name)]
+        before = sockets()
+        names, end, seconds = [], time.monotonic() + 60, 0.05
+        while "_connect" not in names and time.monotonic() < end:
+            seconds *= 2
+            try:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                Monitor.event("some.event")
+                Monitor.flush(60)
+            except Interrupted as error:
+                names = [place.name for place in traceback.extract_tb(error.__traceback__)]
+                print(sockets() == before)
+        print("_connect" in names)
+        gc.collect()
+    """
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as server, ExitStack() as full:
+        for _ in range(8):  # nobody accepts them: the next one waits
+            waiting = full.enter_context(closing(socket.socket()))
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        endpoint = "http://127.0.0.1:%d/v1/events" % server.getsockname()[1]
+        env = {"MONITOR_EXIT_TIMEOUT": "0", "MONITOR_FLUSH_INTERVAL": "0"}
+        done = children.run(source, endpoint=endpoint, env=env, flags=["-X", "dev"], timeout=120)
+    lines = done.stdout.decode().split()
+    assert (done.status, set(lines), done.stderr) == (0, {"True"}, b"")
+    assert len(lines) >= 2
+    assert "some.event" in done.names
 
 
 @pytest.mark.parametrize("kind", ["SystemExit(4)", "KeyboardInterrupt()", "ValueError('own')", "TimeoutError('own')"])

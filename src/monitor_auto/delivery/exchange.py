@@ -105,6 +105,10 @@ def post(hosts: "Iterable[str]", port: int, data: bytes, deadline: float) -> Ans
 
 
 def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float) -> "Any":
+    """Return a connection. None is left open, whatever ends this: when a socket is collected as garbage that is open,
+    the next signal may come in the making of a warning, and what its handler raises there is lost (socketmodule.c:
+    sock_finalize).
+    """
     failure: Exception | None = None
     for host in hosts:
         try:
@@ -119,6 +123,9 @@ def _connect(sockets: "Any", hosts: "Iterable[str]", port: int, deadline: float)
         except guard.ours(OSError) as error:
             connection.close()
             failure = error
+        except BaseException:  # by a handler of a signal
+            connection.close()
+            raise
     raise failure or OSError("no address")
 
 

@@ -254,7 +254,7 @@ def open_own(path: str) -> tuple[int, os.stat_result]:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
         raise
-    except OSError as error:
+    except guard.ours(OSError) as error:
         # A link (ELOOP), a socket (ENXIO), another user's; but with all descriptors in use it is still a segment.
         if isinstance(error, PermissionError) or os.path.islink(path) or not os.path.isfile(path):
             raise Unreadable("no regular file of this user") from error
