@@ -541,7 +541,6 @@ def test_flush_that_waits_for_another_has_one_deadline(children: Children) -> No
     assert done.stdout == b"True\n"
 
 
-@pytest.mark.tampers("the own segment is replaced by a link")
 def test_flush_is_false_unless_everything_was_answered_for(children: Children, collector: Collector) -> None:
     """A deployment goes on when flush says yes: it must not be yes for an event that nobody has."""
     source = """
@@ -562,6 +561,7 @@ def test_flush_is_false_unless_everything_was_answered_for(children: Children, c
     """
     collector.refuse_when = lambda body: Answer(400) if b"refused.alone" in body else None
     env = {"SPOOL": str(children.spool), "MONITOR_EXIT_TIMEOUT": "0", "MONITOR_FLUSH_INTERVAL": "0"}
+    children.untold = 2  # those in the file that has no name of ours any more
     done = children.run(source, endpoint=collector.url, env=env)
     assert done.stdout.split() == [b"True", b"True", b"False", b"False", b"False"]
     assert collector.names() == ["session.start", "sdk.events.dropped", "second.batch"]

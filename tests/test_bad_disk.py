@@ -25,7 +25,6 @@ SOURCE = """
 """
 
 
-@pytest.mark.tampers("the disk refuses what the account needs")
 @pytest.mark.parametrize("percent", [2, 15, 50, 100])
 def test_disk_that_fails_now_and_then_harms_nobody(children: Children, collector: Collector, percent: int) -> None:
     """Disks die slowly: before a machine is replaced it runs its jobs for a week on one like this."""
@@ -33,6 +32,7 @@ def test_disk_that_fails_now_and_then_harms_nobody(children: Children, collector
     print(f"the disk's seed is {seed}")
     bad = make_bad_disk(children.folder, children.spool, percent, seed)
     env = {**bad, "MONITOR_RATE_LIMIT": "0", "MONITOR_EXIT_TIMEOUT": "30", "MONITOR_SPOOL_LIMIT": "1MiB"}
+    children.untold = 400  # the disk refuses what the account needs
     env["CACHE_DIRECTORY"] = str(children.folder / "none" / "there")
     done = children.twin(SOURCE, endpoint=collector.url, env=env, timeout=120)
     assert (done.status, done.stdout) == (3, b"4\ngrandchild\n0\n")

@@ -12,8 +12,6 @@ from support.collector import Answer, Collector
 from support.remains import ended, event, lines, session_id, write_segment
 from support.spool import read_events, segments
 
-pytestmark = pytest.mark.tampers("segments are written by hand")
-
 MOST = 60
 WATCH = """
 import os, posix, sys

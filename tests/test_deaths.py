@@ -88,7 +88,7 @@ def family(children: Children, collector: Collector) -> Family:
         ({"signal": "SIGKILL", "duration_ms": "long"}, "", [], {"signal": "SIGKILL"}),
     ],
 )
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_what_the_parent_saw_is_told(
     family: Family, seen: dict[str, Any], stack: str, errors: list[str], said: dict[str, Any]
 ) -> None:
@@ -101,7 +101,7 @@ def test_what_the_parent_saw_is_told(
     assert (lost["pid"], lost["last_event"]) == (PID, "work.last")
 
 
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_pid_that_was_used_before_and_after_is_not_taken_for_the_childs(family: Family) -> None:
     """A parent that starts a process every second has every pid some day."""
     family.write_parent(
@@ -114,7 +114,7 @@ def test_pid_that_was_used_before_and_after_is_not_taken_for_the_childs(family: 
     assert "exit_code" not in family.told()[1]
 
 
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_program_that_was_replaced_is_looked_for_above(family: Family) -> None:
     """After an exec the pid has another session; its parent is the session before, and who waits is above that."""
     family.write_parent(process_exit(family.parent, 1, family.started, signal="SIGKILL"))
@@ -125,7 +125,7 @@ def test_program_that_was_replaced_is_looked_for_above(family: Family) -> None:
     assert family.told()[1]["signal"] == "SIGKILL"
 
 
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_parent_that_was_delivered_before_is_remembered(family: Family) -> None:
     """The process that delivers a long parent deletes it before it comes to the child."""
     exits = [process_exit(family.parent, number, family.started, pid=number) for number in range(1, 250)]
@@ -145,7 +145,7 @@ def test_parent_that_was_delivered_before_is_remembered(family: Family) -> None:
         {"machine": 5, "boot": []},
     ],
 )
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_hostile_header_is_no_reason_to_tell_nothing(
     children: Children, collector: Collector, header: dict[str, Any]
 ) -> None:
@@ -167,7 +167,7 @@ def own_ids() -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("is_same_machine", "is_same_boot", "is_told"), [(True, True, False), (True, False, True), (False, False, False)]
 )
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_start_of_the_machine_since_is_told(
     children: Children, collector: Collector, is_same_machine: bool, is_same_boot: bool, is_told: bool
 ) -> None:
@@ -179,7 +179,7 @@ def test_start_of_the_machine_since_is_told(
     assert ("reboot" in family.told()[1]) == (is_told and bool(machine))
 
 
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_error_of_a_finder_that_died_is_not_told_again(family: Family) -> None:
     """It had written the error, and was killed before `session.lost`."""
     error = event(family.child, 1, "error.SIGTERM", "error", source="auto", message="killed by SIGTERM")
@@ -255,7 +255,7 @@ def test_finders_that_are_killed_tell_it_once(children: Children, collector: Col
     assert {item["source"]["sdk"] for item in collector.unique()} == {SOURCE["sdk"]}
 
 
-@pytest.mark.tampers("made segments have gaps")
+@pytest.mark.tampers("the numbers of made segments are made up")
 def test_disk_that_takes_half_of_it_is_left_as_it_was(family: Family, children: Children, collector: Collector) -> None:
     """Half a line would be set aside as damaged, and the next finder would write the whole anew."""
     path = family.write_child(TERM_STACK)

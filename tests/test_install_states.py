@@ -11,8 +11,6 @@ from support.children import Children
 from support.collector import Collector
 from support.sandbox import Sandbox
 
-pytestmark = pytest.mark.tampers("parts of the package are missing")
-
 PROGRAM = """
     import os, subprocess, sys
     print("out")

@@ -127,7 +127,6 @@ def test_threads_and_signal_handlers_at_the_end_of_a_block_use_each_number_once(
     assert totals(children)["gaps"] == 0
 
 
-@pytest.mark.tampers("an event whose recording is broken off may have used up its number")
 def test_what_a_signal_handler_raises_at_the_end_of_a_block_is_the_programs_alone(children: Children) -> None:
     """A time-out by alarm must get through with nothing of ours in it, and must not leave the limit in a bad state."""
     source = """
@@ -149,6 +148,7 @@ def test_what_a_signal_handler_raises_at_the_end_of_a_block_is_the_programs_alon
         while Monitor.event("flood.last") is None:
             assert time.monotonic() < deadline
     """
+    children.untold = 600  # each alarm may come between a number and its line
     done = children.run(source, env={"MONITOR_RATE_LIMIT": "100"})
     assert (done.stdout, done.stderr) == (b"600 []\n", b"")
     assert len(done.named("flood.last")) == 1
@@ -206,7 +206,6 @@ def test_a_forked_child_has_a_limit_and_counts_of_its_own(children: Children) ->
     assert totals(children)["gaps"] == 0
 
 
-@pytest.mark.tampers("a session that is killed cannot tell what it has dropped")
 def test_a_killed_session_is_rebuilt_from_its_numbers(children: Children) -> None:
     """Nobody was left to tell what was dropped: the gap in the numbers does."""
     source = """
@@ -217,6 +216,7 @@ def test_a_killed_session_is_rebuilt_from_its_numbers(children: Children) -> Non
         Monitor.error("the last line")
         os.kill(os.getpid(), 9)
     """
+    children.untold = 3000  # who is killed cannot tell what it has dropped
     done = children.run(source, env={"MONITOR_RATE_LIMIT": "50"})
     assert done.status == -signal.SIGKILL
     found = len(done.named("flood.step"))
@@ -332,7 +332,6 @@ def test_errors_of_threads_and_of_objects_are_counted_too(children: Children) ->
     assert kept + told(done, "repeated_error") == 100
 
 
-@pytest.mark.tampers("asks for children, and starts none")
 def test_children_have_a_limit_of_their_own(children: Children) -> None:
     """A program that starts ten thousand children does not use up what its events may have, and says what it left
     out.

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from support.children import Child, Children
 from support.collector import Collector
 
@@ -121,7 +119,6 @@ def test_runs_in_each_other_are_both_complete(children: Children, collector: Col
     assert len(kept(children).name) == 36
 
 
-@pytest.mark.tampers("purge --all deletes the account, too")
 def test_purge_takes_what_is_kept_of_ended_runs_and_of_no_other(children: Children, collector: Collector) -> None:
     """Whoever wants nothing left of what was recorded gets that; who looks at a service that runs keeps it."""
     purge = [sys.executable, "-m", "monitor_auto", "purge", "--yes"]
