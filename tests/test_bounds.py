@@ -295,7 +295,6 @@ def test_merging_keeps_events_of_a_token_apart(children: Children, collector: Co
     assert len(before[True]) == 5
 
 
-@pytest.mark.tampers("what is there twice after several deaths, one after the other, is counted as it is sent")
 def test_a_kill_while_merging_loses_nothing(children: Children, collector: Collector) -> None:
     """Merging deletes files; a death between the new file and the last deletion may repeat, never lose."""
     spool = _made(children.spool)

@@ -211,7 +211,7 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
     The new one belongs to the first session that has something left; the others are gone when their claims are
     released. Raises OSError, Unreadable, OutOfTime.
     """
-    texts: list[bytes] = []
+    texts: dict[bytes, None] = {}  # in their order, each once: a death may have left what an earlier merging has copied
     taken: dict[Segment, int] = {}
     damaged: list[Line] = []
     written = 0.0
@@ -219,8 +219,8 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
         for line in claim.lines(settings, numbers[claim.base], deadline, is_whole, is_sent=False):
             if line.segment is None or line.fault:
                 damaged.append(line)
-            else:
-                texts.append(line.text)
+            elif line.text not in texts:
+                texts[line.text] = None
                 taken[line.segment] = taken.get(line.segment, 0) + 1
             if line.segment is not None:
                 tally_moved(line.segment, line)
@@ -228,7 +228,7 @@ def merge(claims: "list[Claim]", numbers: "dict[str, list[int]]", settings: "Any
     put_aside(damaged)
     owner = next((claim for claim in claims for segment in claim.segments if segment in taken), None)
     if owner is not None:
-        put_together(owner, numbers[owner.base], texts, taken, written)
+        put_together(owner, numbers[owner.base], list(texts), taken, written)
     merged = [segment for claim in claims for segment in claim.segments if segment.is_read]
     for segment in merged:
         segment.is_finished = True
