@@ -135,3 +135,26 @@ def test_child_of_a_local_parent_delivers_to_its_own_collector(children: Childre
     done = children.run(PARENT, argv=["dies first", "local:"], endpoint=collector.url)
     assert collector.names() == ["session.start", "process.start", "process.exit", "session.end"]
     assert "child.step" in done.names
+
+
+@pytest.mark.parametrize("how", ["exit", "flush", "call"])
+@pytest.mark.parametrize("status", [302, 307, 308])
+def test_token_does_not_follow_a_redirect(
+    children: Children, collector: Collector, other: Collector, how: str, status: int
+) -> None:
+    """Whoever can answer for a collector once would be sent the key, and everybody's events, to where he likes."""
+    collector.answer = Answer(status, headers=(("Location", other.url),))
+    env = {"MONITOR_TOKEN": "token-one", "MONITOR_EXIT_TIMEOUT": "30" if how == "exit" else "0"}
+    flushing = "from monitor_auto import Monitor; print(Monitor.flush(30))"
+    done = children.run(flushing if how == "call" else "print('False')", endpoint=collector.url, env=env)
+    assert done.stdout == b"False\n"
+    if how == "flush":
+        flushed = children.run(FLUSH, endpoint=collector.url, env=env)
+        assert (flushed.status, f"answered {status}".encode() in flushed.stderr) == (1, True), flushed.stderr
+    assert len(collector.requests) == 1
+    assert other.requests == []
+    waiting = ["session.start", *["sdk.flush.failures"] * (how == "call"), "session.end"]
+    assert done.names == waiting
+    collector.answer = Answer()
+    assert children.run(FLUSH, endpoint=collector.url, env=env).status == 0
+    assert collector.names() == waiting
