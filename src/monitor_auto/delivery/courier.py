@@ -6,7 +6,8 @@ starts no thread by then. A process can be killed.
 Guarantees:
 - The helper is an isolated interpreter (`-I -S`): no file of the program is imported there, no start line runs, so it
   is never a session; its standard streams are /dev/null, and of the program's descriptors it keeps none.
-- It is gone when `close` returns, and dies by itself at the deadline or when this process dies.
+- It is gone when `close` returns. Where this process dies before that, it ends at once if it waits for us, and at the
+  deadline if it waits for the network.
 - The token goes through the socket pair, never through a command line or an environment.
 - A SIGCHLD of ours never reaches a handler of the program that is about to end.
 """

@@ -1,7 +1,7 @@
 """What runs in the helper interpreter that `courier.py` starts: requests over names, TLS and proxies.
 
-Guarantees: ends when its parent does, or at the deadline by SIGALRM, also inside a look-up; never a session (`-S`);
-redirects are not followed and certificates are verified, so a token reaches nobody else.
+Guarantees: ends when its parent closes the pair or, amid a request or a look-up, at the deadline by SIGALRM; never a
+session (`-S`); redirects are not followed and certificates are verified, so a token reaches nobody else.
 """
 
 from __future__ import annotations
