@@ -45,6 +45,22 @@ def test_what_was_delivered_is_sent(children: Children, collector: Collector) ->
 
 
 @pytest.mark.parametrize("how", ["exit", "flush"])
+def test_half_a_line_in_the_account_spoils_no_other(children: Children, collector: Collector, how: str) -> None:
+    """A full disk takes the beginning of a line, and a moment later, when there is room, the next one."""
+    children.run(MANY, argv=["10"], endpoint=collector.url, env=PATIENT)
+    (path,) = children.spool.glob("*.account")
+    torn = path.read_bytes()[: -len(b" sent=12\n")]
+    path.write_bytes(torn)
+    children.untold = 12
+    children.run(MANY, argv=["20"], endpoint=collector.url, env=PATIENT if how == "exit" else SPOOL_ONLY)
+    if how == "flush":
+        children.run(FLUSH, endpoint=collector.url)
+    assert path.read_bytes().startswith(torn + b"\n")
+    (counts,) = accounts(children.spool).values()
+    assert (counts.produced, counts.sent, counts.gaps) == (34, 22, 12)
+
+
+@pytest.mark.parametrize("how", ["exit", "flush"])
 def test_refused_and_rejected_events_are_told_apart(children: Children, collector: Collector, how: str) -> None:
     """An operator who loses events wants to know who has dropped them."""
     collector.refuse_when = lambda body: Answer(400) if b'"poison":true' in body else None

@@ -18,7 +18,7 @@ MAX_OTHERS = 20
 _HOSTS = ("127.0.0.1", "localhost")
 _YES = (b"HTTP/1.1 200 ", b"HTTP/1.1 202 ", b"HTTP/1.1 204 ")
 _CONTROLS = bytes(range(10)) + bytes(range(11, 32))  # all but the end of a line
-_APPEND = spool.CREATING & ~(system.O_RDWR | system.O_EXCL) | system.O_WRONLY | system.O_APPEND
+_APPEND = spool.CREATING & ~system.O_EXCL | system.O_APPEND
 _APPEND |= getattr(system, "O_NONBLOCK", 0)
 
 
@@ -242,6 +242,8 @@ def add_to_account(path: str, line: bytes) -> bool:
         while True:
             fd = system.open(path, _APPEND, 0o600)
             try:
+                if system.fstat(fd).st_size and system.lseek(fd, -1, 2) >= 0 and system.read(fd, 1) != b"\n":
+                    line = b"\n" + line  # a full disk has left half of one
                 is_all = system.write(fd, line) == len(line)
                 if system.fstat(fd).st_nlink or not is_all:
                     return is_all
