@@ -128,7 +128,26 @@ def test_hook_that_raises_is_off_and_named_by_doctor(children: Children, laid: S
         "the hook gone_hooks:install of parcels.depot is off: ModuleNotFoundError: No module named 'no_such_module'",
     ]
     doctor = children.run(["python", "-m", "monitor_auto", "doctor"], python=laid)
-    assert b"bad_hooks:install" in doctor.stdout
+    status = children.run(["python", "-m", "monitor_auto", "status"], python=laid)
+    for hook in (b"bad_hooks:install", b"gone_hooks:install"):
+        assert hook in doctor.stdout and hook in status.stdout
+    assert b"good_hooks" not in doctor.stdout
+
+
+@pytest.mark.parametrize("name", ["parcels.depot", "parcels", "own_hooks"])
+def test_hook_is_skipped_by_each_of_its_names(name: str, children: Children, laid: Sandbox) -> None:
+    """Who is in a hurry to switch one off takes the name at hand: of the module, the library, or the hook."""
+    lay(laid, "own_hooks", SIMPLE.format("own"), "parcels.depot = own_hooks:install")
+    done = children.twin(PROGRAM, python=laid, env={"MONITOR_SKIP": name})
+    assert not done.named("own.seen") and done.named("session.end")
+
+
+@pytest.mark.parametrize("name", ["parcels.depot", "parcels"])
+def test_hook_can_be_the_only_one(name: str, children: Children, laid: Sandbox) -> None:
+    """With one library to look at, the others are to cost nothing."""
+    lay(laid, "own_hooks", SIMPLE.format("own"), "parcels.depot = own_hooks:install\nhttpx = own_hooks:install")
+    done = children.twin("import httpx, parcels.depot", python=laid, env={"MONITOR_INSTRUMENT": name})
+    assert [event["data"]["module"] for event in done.named("own.seen")] == ["parcels.depot"]
 
 
 def test_hooks_in_zip_files_are_found(children: Children, laid: Sandbox, tmp_path: Path) -> None:

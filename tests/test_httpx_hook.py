@@ -332,6 +332,26 @@ def test_uninstalled_hook_leaves_the_original(children: Children) -> None:
     assert done.stdout == b"True [True, True]\nTrue\nTrue True\n", done.stderr
 
 
+def test_globals_of_the_program_are_not_asked_what_they_are(children: Children) -> None:
+    """Generated code runs in a namespace that holds anything; an error passes through it as it was raised."""
+    source = """
+        import httpx
+        class Odd:
+            def __eq__(self, other):
+                raise RuntimeError("nobody is to ask")
+        space = {"httpx": httpx, "__package__": Odd()}
+        text = "class Own(httpx.BaseTransport):\\n def handle_request(self, request): raise KeyError('as raised')"
+        exec(text, space)
+        try:
+            httpx.Client(transport=space["Own"](), trust_env=False).get("http://example.test/own")
+        except KeyError as error:
+            print(error)
+    """
+    done = children.twin(source)
+    assert done.stdout == b"'as raised'\n", done.stderr
+    assert [(call["path"], call["error"]) for call in requests_of(done)] == [("/own", "KeyError")]
+
+
 @pytest.mark.parametrize("source", [SYNC, ASYNC], ids=["sync", "async"])
 def test_calls_are_recorded_where_wrapt_runs_without_its_extension(
     source: str, children: Children, server: Collector
