@@ -10,6 +10,7 @@ from support.account import accounts
 from support.children import Children
 from support.clock import make_clock
 from support.collector import Answer, Collector
+from support.commands import facts
 from support.spool import segments
 
 FLUSH = ["python", "-m", "monitor_auto", "flush"]
@@ -78,3 +79,10 @@ def test_clock_that_jumps_while_a_program_runs_loses_nothing(children: Children,
     assert 0 <= end["data"]["duration_ms"] < 600_000
     assert len(collector.events()) == len(collector.unique())
     assert (segments(children.spool), done.names) == ([], [])
+
+
+def test_clock_that_was_never_set_is_told(children: Children) -> None:
+    """Events of 2006 are looked for by nobody, and certificates are not valid yet: it is worth a word."""
+    report = facts(children, "doctor", env=make_clock(children.folder, -20 * YEAR))
+    (clock,) = [check for check in report["checks"] if check["name"] == "clock"]
+    assert (clock["level"], clock["remedy"], clock["what"][:6]) == ("wrong", "Set the clock.", "it is ")
