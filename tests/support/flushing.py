@@ -1,5 +1,7 @@
 """What the tests of programs that are delivered while they run share."""
 
+import time
+
 from support.children import Children
 from support.collector import Collector
 
@@ -25,3 +27,10 @@ def go_on(children: Children, step: str = "stop") -> None:
 def numbers(collector: Collector) -> list[int]:
     """Return the numbers of the events `work.done`, in the order in which they came."""
     return [event["data"]["number"] for event in collector.unique() if event["name"] == "work.done"]
+
+
+def wait_for_numbers(collector: Collector, count: int, timeout: float = 60) -> None:
+    """Wait until so many events `work.done` have come: beside forks they come in small batches, with others between."""
+    end = time.monotonic() + timeout
+    while len(numbers(collector)) < count:
+        collector.wait_for(len(collector.unique()) + 1, end - time.monotonic())

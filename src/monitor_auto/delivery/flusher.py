@@ -173,6 +173,7 @@ class Flusher:
         segment = self.segment
         sealed = repairs.turn(segment) if has_lines(segment) else segment.number - 1
         call = Delivery(self, segment.directory)
+        call.batch_size = self.policy.batch
         lines = [line.rstrip(b"\n") for line in flushing.take_queue(segment)] if segment.queue else []
         try:
             is_complete = call.run(sealed, lines, is_scheduled)

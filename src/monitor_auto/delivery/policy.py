@@ -29,6 +29,10 @@ ORPHAN_PAUSE_SECONDS = (1.0, 3.0)
 ORPHAN_BATCH = (50, 100)
 QUICK_ANSWER_SECONDS, SLOW_ANSWER_SECONDS = 0.05, 1.0
 """Between these answers the orphans' pace goes from its fastest to its slowest."""
+LEAST_BATCH, CUT_FACTOR = 5, 4
+"""After each flush that a fork has cut off, batches are so many times smaller: to look through fifty dead children for
+a hundred events takes longer than a program that forks for each request ever leaves.
+"""
 TOO_MANY_REQUESTS = 429
 
 
@@ -41,8 +45,8 @@ class Policy:
     """What one session should do next.
 
     Attributes to read: `failures` (in a row), `not_before` (no request until then), `is_throttled` (the last answer but
-    successes was 429: metrics and events should be sampled at half the rate), `orphan_batch` (events in the next batch
-    of orphans).
+    successes was 429: metrics and events should be sampled at half the rate), `batch`, `orphan_batch` (the most events
+    in the next batches of the session's own and its children's, and of orphans).
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Policy:
         """`recorded`: events of the program so far. `random()` is from 0 to 1. A heartbeat of 0 seconds is none."""
         self.interval_seconds = max(interval_seconds, QUICKEST_SECONDS)
         self.batch_size, self.heartbeat_seconds, self.random = batch_size, heartbeat_seconds, random
+        self.batch = batch_size
         self.next_flush = now + self.interval_seconds * random()
         self.earliest = now
         self.not_before = float("-inf")
@@ -113,12 +118,14 @@ class Policy:
         self.earliest = now + QUICKEST_SECONDS
 
     def on_cut(self) -> None:
-        """The flush was cut off, by a fork: what was due is due again."""
+        """The flush was cut off, by a fork: what was due is due again, in smaller pieces."""
         self.flushed, self.next_flush = self.before
+        self.batch = max(min(LEAST_BATCH, self.batch_size), self.batch // CUT_FACTOR)
 
     def on_success(self, now: float) -> None:
         """All that was to be sent was answered for, or there was nothing: orphans may follow."""
         self.failures, self.is_throttled, self.not_before = 0, False, float("-inf")
+        self.batch = self.batch_size
         if self.next_orphans is None:
             self.next_orphans = now + self.orphan_pause(0.0)
 
