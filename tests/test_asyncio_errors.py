@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from support.children import Children, Run
+from support.collector import Collector
 from support.sandbox import Sandboxes, other_pythons
 
 HEAD = """
@@ -193,3 +194,25 @@ def test_uvloop_errors_are_recorded(children: Children, sandboxes: Sandboxes) ->
     ]
     assert b"handled" in done.stdout
     assert "hush-argument" not in str(done.events)
+
+
+def test_what_is_no_loop_is_no_error_of_ours(children: Children, collector: Collector) -> None:
+    """Tests of loops put any object into the place of the one that runs, CPython's own among them."""
+    source = """
+        import asyncio, time
+        from monitor_auto import Monitor
+        class Thing:
+            pass
+        for loop in (object(), Thing()):
+            asyncio._set_running_loop(loop)
+            second = int(time.time())
+            while int(time.time()) < second + 2:  # an event once a second looks which loop it is
+                pass
+            Monitor.event("my.step")
+            assert asyncio._get_running_loop() is loop
+            asyncio._set_running_loop(None)
+        print("done")
+    """
+    done = children.run(source, endpoint=collector.url)
+    assert (done.status, done.stdout, done.stderr) == (0, b"done\n", b"")
+    assert collector.names().count("my.step") == 2
