@@ -8,10 +8,13 @@ import pytest
 from monitor_auto.delivery import turns
 from support.children import Children, Run
 from support.collector import STALL, UNAVAILABLE, Collector
+from support.loops import RECORD
 from support.sandbox import Sandboxes, other_pythons
 
 QUICK = {"MONITOR_FLUSH_INTERVAL": "0.3"}
-HEAD = """
+HEAD = (
+    RECORD
+    + """
     import asyncio, gc, os, signal, sys, threading, time
     from monitor_auto import Monitor
     from monitor_auto.boot import recorder
@@ -24,10 +27,11 @@ HEAD = """
         end, number = time.monotonic() + seconds, 0
         while recorder.session is not None and not is_enough() and time.monotonic() < end:
             number += 1
-            Monitor.event("work.step", {"number": number})
+            record("work.step", {"number": number})
             await asyncio.sleep(0.002)
         Monitor.event("work.sent", {"loop": has_loop(), "steps": number})
 """
+)
 RUNS = f"""{HEAD}
     async def main():
         await record_until(has_loop)
@@ -40,7 +44,7 @@ RUNS = f"""{HEAD}
 """
 AGAIN = f"""{HEAD}
     async def short(number):
-        Monitor.event("run.step", {{"number": number}})
+        record("run.step", {{"number": number}})
         await asyncio.sleep(0.01)
     asyncio.run(record_until(has_loop))
     for number in range(100):
@@ -62,7 +66,7 @@ FORKING = f"""{HEAD}
         await record_until(has_loop)
         for number in range(20):
             await asyncio.sleep(0.05)
-            Monitor.event("fork.step", {{"number": number}})
+            record("fork.step", {{"number": number}})
             pid = os.fork()
             if not pid:
                 Monitor.event("child.step", {{"number": number}})
@@ -91,7 +95,7 @@ FLUSHING = f"""{HEAD}
         async_flusher.BLOCKED_SECONDS = 300.0  # what the thread would wait for a loop that does not move
         open("ready", "w").close()
         while not os.path.exists("stalled"):
-            Monitor.event("work.step", {{"number": 0}})
+            record("work.step", {{"number": 0}})
             await asyncio.sleep(0.01)
         begin = time.monotonic()
         print(Monitor.flush(60), time.monotonic() - begin < 60)

@@ -312,6 +312,67 @@ def test_interrupt_while_our_task_ends_is_the_programs(children: Children, colle
     assert done_of(done)["loop"] >= 10
 
 
+STRUCK = f"""{HEAD}
+    import signal
+    class Own(Exception): pass
+    kinds = [Own, TimeoutError, BlockingIOError, ConnectionResetError, ValueError, KeyboardInterrupt]
+    raised = []
+    def handler(number, frame):
+        raised.append(kinds[0]())
+        raise raised[-1]
+    signal.signal(signal.SIGUSR1, handler)
+    driver.start(url)
+    armed = []
+    def arm(module, owner, name):
+        "Have a signal come at the end of one of our functions, once for each kind of exception."
+        place = getattr(sys.modules.get("monitor_auto.delivery." + module), owner)
+        real = getattr(place, name)
+        def struck(*args):
+            result = real(*args)
+            if armed and threading.current_thread() is threading.main_thread():
+                armed.clear()
+                signal.raise_signal(signal.SIGUSR1)
+            return result
+        setattr(place, name, struck)
+    async def main():
+        driver.notice()
+        await driver.until("loop", 1)
+        armed.append(True)
+        await asyncio.sleep(8)
+    def strike():
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            return error
+    if driver.transport is not None:
+        from monitor_auto.delivery import async_kept, loop_sockets, tickets, turns
+        arm(*rest)
+        while kinds:
+            error = strike()
+            print(kinds.pop(0).__name__, error in raised, armed)
+    driver.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("turns Turn give", "tickets Ticket begin", "tickets Ticket start_task", "tickets Ticket on_sign"),
+        *("tickets Ticket finish", "tickets Ticket tell_thread", "loop_sockets Sockets is_ours"),
+        *("async_kept PlainClient check", "loop_sockets Sockets check"),
+    ],
+)
+def test_what_a_handler_raises_in_our_part_of_the_loop_is_the_programs(
+    place: str, children: Children, collector: Collector
+) -> None:
+    """An alarm that ends the work must not be printed by the loop as one of a callback, or vanish with our task."""
+    done = children.run(STRUCK, files=FILES, argv=[collector.url, *place.split()], timeout=120)
+    kinds = ["Own", "TimeoutError", "BlockingIOError", "ConnectionResetError", "ValueError", "KeyboardInterrupt"]
+    assert (done.status, done.stderr) == (0, b"")
+    assert done.stdout.decode().splitlines() == [f"{kind} True []" for kind in kinds]
+    assert done_of(done)["loop"] >= len(kinds)
+
+
 SENDS = f"""{HEAD}
     driver.start(url)
     async def main():

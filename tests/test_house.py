@@ -177,6 +177,7 @@ SWALLOWING = {
     ("monitor_auto.delivery.tickets", "fulfil"): "hands it to the task that wished for it",
     ("monitor_auto.delivery.tickets", "run"): "hands it to the thread that waits for it",
     ("monitor_auto.delivery.tickets", "__await__"): "throws it into the coroutine that it is meant for",
+    ("monitor_auto.delivery.turns", "shielded"): "a handler's: the loop raises it again, behind our frame",
     ("monitor_auto.delivery.loopless", "cancel"): "the end of what its loop has left behind",
     ("monitor_auto.delivery.rehearsal", "quiet"): "a request to nobody may fail in any way",
     ("monitor_auto.api", "_seconds"): "runs the program's __float__",
@@ -257,7 +258,7 @@ WITHOUT_HANDLERS = {
     *("monitor_auto.delivery.backlog_main", "monitor_auto.delivery.courier_main", "monitor_auto.delivery.cuttable"),
     *("monitor_auto.delivery.drain", "monitor_auto.delivery.flusher", "monitor_auto.delivery.kept"),
     *("monitor_auto.delivery.native", "monitor_auto.delivery.rehearsal", "monitor_auto.delivery.resources"),
-    *("monitor_auto.delivery.streams", "monitor_auto.delivery.tickets", "monitor_auto.delivery.loop_sockets"),
+    *("monitor_auto.delivery.streams", "monitor_auto.delivery.tickets"),
     *("monitor_auto.delivery.loopless", "monitor_auto.delivery.async_kept", "monitor_auto.delivery.async_native"),
     *("monitor_auto.delivery.connection", "monitor_auto.delivery.turns"),
 }

@@ -8,12 +8,15 @@ import pytest
 
 from support.children import Children, Run
 from support.collector import STALL, UNAVAILABLE, Answer, Collector
+from support.loops import RECORD
 from support.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
 
 QUICK = {"MONITOR_FLUSH_INTERVAL": "0.3", "MONITOR_RATE_LIMIT": "0"}
-HEAD = """
+HEAD = (
+    RECORD
+    + """
     import asyncio, gc, os, sys, threading, time
     import uvloop
     from monitor_auto import Monitor
@@ -40,7 +43,7 @@ HEAD = """
         while recorder.session is not None and not is_enough():
             assert time.monotonic() < end
             steps.append(len(steps))
-            Monitor.event("work.step", {"number": len(steps)})
+            record("work.step", {"number": len(steps)})
             await asyncio.sleep(pause)
     def after(seconds):
         end = time.monotonic() + seconds
@@ -48,6 +51,7 @@ HEAD = """
     def tell():
         Monitor.event("work.told", {"loop": has_client(), "steps": len(steps), "answers": answers})
 """
+)
 RUNS = f"""{HEAD}
     async def main():
         print(type(asyncio.get_running_loop()).__module__)
@@ -65,7 +69,7 @@ AGAIN = f"""{HEAD}
     uvloop.run(record_until(has_client))
     async def short():
         steps.append(len(steps))
-        Monitor.event("work.step", {{"number": len(steps)}})
+        record("work.step", {{"number": len(steps)}})
         await asyncio.sleep(0.01)
     for number in range(100):
         uvloop.run(short())

@@ -1,7 +1,25 @@
-"""A program's part that sends without pause by whatever loop runs, as the flusher's thread does once in a while.
+"""Parts of programs that run loops.
+
+RECORD is for the beginning of a program: what records an event in a step of a loop, and looks how long that takes.
+
+DRIVER is a program's part that sends without pause by whatever loop runs, as the flusher's thread does once in a while.
 
 It lies beside a program as `driver.py`. In a bare run it does nothing.
 """
+
+RECORD = '''
+    MOST_SECONDS, HANGING_SECONDS = 0.1, 5.0
+    def record(name, data):
+        """Record an event. Debug mode calls a step slow after 0.1 s of the clock, which any step may take on a busy
+        machine, ours in it or not: what is looked at is the processor's time, and by the clock only what hangs.
+        """
+        asyncio.get_running_loop().slow_callback_duration = HANGING_SECONDS
+        began = time.thread_time()
+        Monitor.event(name, data)
+        seconds = time.thread_time() - began
+        if seconds > MOST_SECONDS:
+            print("an event took", seconds)
+'''
 
 DRIVER = '''
 import _thread, sys, time
@@ -53,7 +71,9 @@ def start(url, timeout=TIMEOUT, pause=0.001):
     _thread.start_new_thread(work, ())
 
 def notice():
-    """Say that something is recorded here."""
+    """Say that something is recorded here. What any step takes on a busy machine is no matter of this."""
+    import asyncio
+    asyncio.get_running_loop().slow_callback_duration = 5.0
     if recorder.session is not None:
         from monitor_auto.boot import loops
         loops.notice()

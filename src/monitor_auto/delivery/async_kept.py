@@ -8,6 +8,8 @@ Guarantees: those of kept.py, but that the waiting thread keeps the time, and th
 
 from __future__ import annotations
 
+from monitor_auto.boot import guard
+
 from . import exchange, kept
 from .async_flusher import Client
 from .batches import renewed
@@ -65,7 +67,7 @@ class PlainClient(Client):
             self.check()
             try:
                 await self.sockets.send(connection, request)
-            except ConnectionError:
+            except guard.ours(ConnectionError):
                 pass  # who hangs up before he has read everything may have answered
             answer = await self.hear(connection)
         except BaseException:
@@ -81,7 +83,7 @@ class PlainClient(Client):
         while True:
             try:
                 pieces.append(await self.sockets.receive(connection))
-            except ConnectionError:
+            except guard.ours(ConnectionError):
                 pieces.append(b"")
             if pieces == [b""]:
                 raise Gone

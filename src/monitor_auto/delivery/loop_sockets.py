@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import socket
 
+from monitor_auto.boot import guard
+
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -38,7 +40,7 @@ class Sockets:
         for family, address in places:
             try:
                 connection = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as error:  # no descriptor left; a system without IPv6
+            except guard.ours(OSError) as error:  # no descriptor left; a system without IPv6
                 failure = error
                 continue
             self.sockets[connection] = os.fstat(connection.fileno()).st_ino
@@ -47,7 +49,7 @@ class Sockets:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await self.join(connection, address)
                 return connection
-            except OSError as error:
+            except guard.ours(OSError) as error:
                 self.forget(connection)
                 failure = error
         raise failure
@@ -61,7 +63,7 @@ class Sockets:
         """Connect a socket that does not block. Raises OSError."""
         try:
             connection.connect(address)
-        except BlockingIOError:
+        except guard.ours(BlockingIOError):
             await self.wait(connection, self.loop.add_writer, self.loop.remove_writer)
             code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
@@ -73,7 +75,7 @@ class Sockets:
             self.check()
             try:
                 return connection.recv(max_bytes)
-            except BlockingIOError:
+            except guard.ours(BlockingIOError):
                 await self.wait(connection, self.loop.add_reader, self.loop.remove_reader)
 
     async def send(self, connection: socket.socket, data: bytes) -> None:
@@ -83,7 +85,7 @@ class Sockets:
             self.check()
             try:
                 rest = rest[connection.send(rest[:CHUNK_BYTES], SEND_FLAGS) :]
-            except BlockingIOError:
+            except guard.ours(BlockingIOError):
                 await self.wait(connection, self.loop.add_writer, self.loop.remove_writer)
 
     async def wait(
@@ -104,7 +106,7 @@ class Sockets:
         """Return whether a socket's number is still its own (a daemon closes all, and opens others)."""
         try:
             return os.fstat(connection.fileno()).st_ino == self.sockets.get(connection)
-        except OSError:
+        except guard.ours(OSError):
             return False
 
     def forget(self, connection: socket.socket) -> None:

@@ -13,7 +13,7 @@ from monitor_auto.boot.formats import monotonic
 
 from . import hush
 from .exchange import Answer, NoAnswer
-from .turns import Turn
+from .turns import Turn, put_off, shielded, throw
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Ticket:
         from contextvars import Context  # asyncio has loaded it
 
         try:
-            self.loop.call_soon_threadsafe(function, *args, context=Context())
+            self.loop.call_soon_threadsafe(shielded, function, *args, context=Context())
         except RuntimeError:  # closed
             return False
         return True
@@ -108,11 +108,13 @@ class Ticket:
     def begin(self) -> None:
         """Make the task, unless nobody waits for it any more."""
         if self.turn.acquire(False):
-            self.on_sign()
-            guard.call("async flusher", self.start_task)
-            if self.task is None:
-                self.finish()
-                self.ring()
+            try:
+                self.on_sign()
+                guard.call("async flusher", self.start_task)
+            finally:  # a handler of a signal may have raised
+                if self.task is None:
+                    self.finish()
+                    self.ring()
 
     def start_task(self) -> None:
         """Make a task that is in none of asyncio's lists and has no number of the program's tasks."""
@@ -145,11 +147,12 @@ class Ticket:
         except (KeyboardInterrupt, SystemExit) as error:  # a signal of the program's came while we were running
             self.error = error
             self.loop.call_soon(throw, error)
-        except BaseException as error:  # what httpx raises; CancelledError
+        except BaseException as error:  # what httpx raises; CancelledError; what a handler of a signal's has raised
             self.error = error
+            put_off(error)
         finally:
-            self.finish()
-            self.tell_thread()
+            shielded(self.finish)
+            shielded(self.tell_thread)
 
     def finish(self) -> None:
         """It is over."""
@@ -228,11 +231,6 @@ def settle(future: Any, result: Any, error: Exception | None) -> None:
             future.set_result(result)
         else:
             future.set_exception(error)
-
-
-def throw(error: BaseException) -> None:
-    """Raise on the loop what was meant for the program."""
-    raise error
 
 
 def sweep() -> None:

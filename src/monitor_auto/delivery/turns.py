@@ -6,15 +6,19 @@ of processor time in the thread, and 20 in the loop, where a processor is idle. 
 without that lock, and the same flush takes 3 ms altogether.
 
 Guarantees:
-- The loop stands still for TURN_SECONDS at most, whatever becomes of the thread, and never for a thread that has gone
-  on without it.
+- The loop waits for TURN_SECONDS at most, whatever becomes of the thread, and never for a thread that has gone on
+  without it; then it needs the interpreter's lock, which a thread that computes gives away after 5 ms
+  (sys.getswitchinterval).
+- What a handler of a signal raises in one of our calls in the loop is the program's: see `shielded`.
 - A loop that does not come within PATIENCE_SECONDS is not waited for: the thread works beside it.
 """
 
-from _thread import allocate_lock
+import sys
+from _thread import allocate_lock, interrupt_main
 
 from monitor_auto.boot import background, cold
 from monitor_auto.boot.formats import monotonic
+from monitor_auto.boot.spool import start_new_thread
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -93,7 +97,7 @@ class Turns:
         bell.acquire()
         turn = Turn(bell.release)
         try:
-            loop.call_soon_threadsafe(turn.give, context=Context())
+            loop.call_soon_threadsafe(shielded, turn.give, context=Context())
         except RuntimeError:  # closed
             return
         end = monotonic() + PATIENCE_SECONDS
@@ -133,6 +137,54 @@ def offer() -> bool:
         return False
     from contextvars import Context  # asyncio has loaded it
 
-    next_turn = None
-    loop.call_soon_threadsafe(turn.give, context=Context())  # call_soon may be the program's own
+    next_turn = None  # another thread may have done so just now: a turn is given once, however often it is asked for
+    loop.call_soon_threadsafe(shielded, turn.give, context=Context())  # call_soon may be the program's own
     return True
+
+
+def shielded(function: "Callable[..., object]", *args: "Any") -> None:
+    """Call one of our own functions. Called by the loop, which lets KeyboardInterrupt and SystemExit through to the
+    program; any other exception of a signal's handler it would print as one that nobody has caught.
+    """
+    try:
+        function(*args)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if not put_off(error):
+            raise
+
+
+def put_off(error: BaseException) -> bool:
+    """Have the loop that runs raise, in its next round, what a handler of a signal has raised in our code, as if the
+    signal had come while it waits for its sockets; False where it has not been raised by one.
+    """
+    number, loop = cold("encode").signal_of(error), cold("loops").running()
+    if number is None or loop is None:
+        return False
+    from contextvars import Context  # asyncio has loaded it
+
+    handle: Any = loop.call_soon_threadsafe(throw, error, context=Context())
+    base = sys.modules["asyncio.events"].Handle
+    if type(handle) is base:
+        handle.__class__ = handle_class(base)
+    else:  # uvloop's, in C: the handler is called once more, a moment later
+        handle.cancel()
+        start_new_thread(interrupt_main, (number,))
+    return True
+
+
+def throw(error: BaseException) -> None:
+    """Raise on the loop what was meant for the program."""
+    raise error
+
+
+_classes: "dict[type, type]" = {}
+
+
+def handle_class(base: "Any") -> type:
+    """Return asyncio's class of handles, but for one thing: what the call raises leaves the loop, whatever it is."""
+    if base not in _classes:
+        members = {"__slots__": (), "_run": lambda handle: handle._callback(*handle._args)}
+        _classes[base] = type("Handle", (base,), members)
+    return _classes[base]
