@@ -87,6 +87,7 @@ MIXED = f"""{HEAD}
         thread.start()
     uvloop.run(record_until(has_client))
     watch_answers()
+    uvloop.run(record_until(lambda: answers))  # the threads may have ended by now
     for thread in threads:
         thread.join()
     tell()
