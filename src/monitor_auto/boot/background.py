@@ -112,7 +112,8 @@ def start():
     targets.ready = 0.0
     if targets.on_collection in gc.callbacks:
         gc.callbacks.remove(targets.on_collection)
-    mask, size = cold("forked").block_signals(), _thread.stack_size()
+    size = _thread.stack_size()
+    mask = cold("forked").block_signals()  # nothing between it and `try`: a handler there would leave them blocked
     try:
         if 0 < size < LEAST_STACK_BYTES:
             _thread.stack_size(STACK_BYTES)
@@ -365,9 +366,11 @@ def restart(state):
     session = recorder.session
     is_alive = session is not None and not session.is_ended and not sys.is_finalizing()
     if state.baton.acquire(False) and thread is state and is_alive:
-        start()
-        if thread is state:
-            thread = None
+        try:
+            start()
+        finally:  # what a handler of a signal may have raised included
+            if thread is state:
+                thread = None
 
 
 def reset():
