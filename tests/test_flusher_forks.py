@@ -199,10 +199,11 @@ def lateness():
 def allowance():
     "Return what it adds to a fork and to a wait."
     return lateness() + max(forked() for _ in range(10))
-def check(taken, more):
-    if taken > 0.05 + more + 0.02:  # it may have become busier
+def check(forks, more):
+    "The quickest shows how long a fork of ours waits; the others may have waited for the machine."
+    if min(forks) > 0.05 + more + 0.02:  # it may have become busier
         more += lateness()
-    assert taken <= 0.05 + more + 0.02, (taken, more)
+    assert min(forks) <= 0.05 + more + 0.02 and max(forks) < 10, (forks, more)
 """
 
 HANGING = (
@@ -222,9 +223,11 @@ socket.getaddrinfo = getaddrinfo
 time.sleep(1.1)
 Monitor.event("work.done", {"number": 0})
 until("asked")
+forks = []
 for number in range(1, 4):
-    check(forked(), more)
+    forks.append(forked())
     Monitor.event("work.done", {"number": number})
+check(forks, more)
 os.write(writing, b"....")
 until("stop")
 """
@@ -247,7 +250,7 @@ def test_fork_while_a_name_is_looked_up_waits_no_longer_than_told(
 
 
 ENDING = (
-    HANGING.partition("for number in range(1, 4):")[0]
+    HANGING.partition("forks = []")[0]
     + """
 import warnings
 with warnings.catch_warnings():
@@ -353,11 +356,13 @@ from monitor_auto import Monitor
 more = allowance()
 time.sleep(1.1)
 Monitor.event("work.done", {"number": 0})
+forks = []
 for number in range(1, 4):
     until(f"asked{number}")
-    check(forked(), more)
+    forks.append(forked())
     Monitor.event("work.done", {"number": number})
     open(f"forked{number}", "w").close()
+check(forks, more)
 until("stop")
 """
 )
