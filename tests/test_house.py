@@ -121,7 +121,6 @@ MORE_IMPORTS = {
     ("monitor_auto.delivery.streams", "typing"): "the same",
     ("monitor_auto.delivery.tickets", "contextvars"): "asyncio has loaded it",
     ("monitor_auto.delivery.turns", "contextvars"): "the same",
-    ("monitor_auto.boot.targets", "gc"): "a collection of garbage is a sign of life",
     ("monitor_auto.boot.background", "gc"): "the same, no more",
     ("monitor_auto.delivery.resources", "gc"): "times collections",
     ("monitor_auto.delivery.cuttable", "httpcore"): "its connections are made where they can be cut",

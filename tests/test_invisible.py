@@ -97,6 +97,22 @@ def test_young_collections_are_spared_what_the_start_has_made(children: Children
     assert children.run(source, env={"MONITOR_ENDPOINT": None}).stdout == b"True False\n"
 
 
+def test_collector_of_ours_is_no_module_that_the_program_has_not_imported(children: Children) -> None:
+    """Its `import gc` is then the first one, as ever, and finds the same collector."""
+    done = children.twin(
+        """
+        import sys
+        print("gc" in sys.modules)
+        import gc
+        print(gc.__spec__, gc.isenabled(), gc.get_threshold(), sys.modules["gc"] is gc)
+        gc.disable()
+        print(gc.isenabled())
+        """
+    )
+    assert done.stdout.startswith(b"False\n")
+    assert done.names == ["session.start", "session.end"]
+
+
 def test_garbage_is_collected_as_soon_as_without_the_monitor(children: Children) -> None:
     """What a program leaves in circles holds its files and its memory until the collector comes."""
     done = children.twin(

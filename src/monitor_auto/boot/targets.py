@@ -114,9 +114,8 @@ def await_life():
     info)`; the module has no such name and asks its own `__getattr__`, the `next` of an iterator that looks at the
     clock and takes its next step from one of two others.
     """
-    import gc  # 0.16 M instructions, which a process without a background thread is spared
-
     global ready, on_collection
+    gc = collector()
     if on_collection in gc.callbacks:
         gc.callbacks.remove(on_collection)
     ready = monotonic() + FIRST_SECONDS
@@ -127,6 +126,18 @@ def await_life():
     asked.__getattr__ = method(next, map(next, steps, nothing))
     on_collection = method(getattr, asked)
     gc.callbacks.append(on_collection)
+
+
+def collector():
+    """Return the module `gc`; one of our own where nobody has imported it: that costs a quarter, and sys.modules is as
+    it was.
+    """
+    gc = sys.modules.get("gc")
+    if gc is None:
+        imp = sys.modules["_imp"]
+        gc = imp.create_builtin(type(sys.implementation)(name="gc"))
+        imp.exec_builtin(gc)
+    return gc
 
 
 def install(given_settings):
