@@ -82,7 +82,9 @@ def test_end_says_how_long_it_took_and_what_it_used(children: Children) -> None:
         while time.process_time() < 0.3:
             pass
         took, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF)
-        print(json.dumps([took * 1000, used.ru_utime * 1000 + used.ru_stime * 1000, used.ru_maxrss * 1024]))
+        with open("/proc/self/status") as file:  # ru_maxrss is what whoever has started this has once had, if more
+            (most,) = [int(line.split()[1]) for line in file if line.startswith("VmHWM:")]
+        print(json.dumps([took * 1000, used.ru_utime * 1000 + used.ru_stime * 1000, most * 1024]))
     """
     done = children.run(source)
     took, used, resident = json.loads(done.stdout)

@@ -60,10 +60,12 @@ FAMILIES = {
         code = "import os; os.read(%d, 1); print('late', flush=True); os.system('exit 2')" % read
         subprocess.Popen([sys.executable, "-c", code], pass_fds=[read])
         subprocess.Popen([sys.executable, "-c", code], pass_fds=[read], env={}, start_new_session=True)
-        subprocess.Popen("%s -c 'import os; os.read(%d, 1)' &" % (sys.executable, read), shell=True, pass_fds=[read])
+        shell = "%s -c 'import os; os.read(%d, 1)' &" % (sys.executable, read)
+        shell = subprocess.Popen(shell, shell=True, pass_fds=[read])
+        os.waitid(os.P_PID, shell.pid, os.WEXITED | os.WNOWAIT)  # it is over, before its child
         os._exit(0)
         """,
-        4, 5, 3,
+        4, 5, 2,
     ),
     "os.posix_spawn with all that it can": Family(
         """
