@@ -183,6 +183,8 @@ SWALLOWING = {
     ("monitor_auto.boot.arrivals", "run_foreign"): "a hook that another package has brought",
     ("monitor_auto.hooks.passing", "monitored_new"): "the same",
     ("monitor_auto.hooks.passing", "replace_method"): "the same function: it holds the one above",
+    ("monitor_auto.hooks.passing", "replace_call"): "the same",
+    ("monitor_auto.hooks.passing", "replace_around"): "the same",
     ("monitor_auto.hooks.methods", "monitored_new"): "the program's own: C raises it again, behind our frame",
     ("monitor_auto.hooks.methods", "replace_around"): "the same function: it holds the one above",
     ("monitor_auto.hooks.logging", "message_of"): "runs the program's __str__; its handlers tell what it raises",

@@ -14,12 +14,11 @@ from typing import Any
 
 from ..boot import guard, listening, recorder, stdlib
 from . import coroutines, outgoing, passing
-from .wrapping import Undo, wrap
 
 LIBRARY = "aiohttp"
 HEADERS = "_headers"
 
-_undo: list[Undo] = []
+_undo: list[passing.Undo] = []
 _current: Any = None
 
 
@@ -75,8 +74,8 @@ def install(module: Any) -> None:
     if _undo:
         return
     _current = _current or stdlib.load("_contextvars").ContextVar("monitor_auto_aiohttp", default=None)
-    _undo.append(wrap(module.ClientSession, "_request", coroutines.around(LIBRARY, before_call, after_call)))
-    _undo.append(wrap(module.BaseConnector, "connect", passing.bind(passing.Call, (call_connect,))))
+    _undo.append(passing.replace_around(module.ClientSession, "_request", call_request))
+    _undo.append(passing.replace_around(module.BaseConnector, "connect", call_connect))
     response, connection = module.ClientResponse, sys.modules["aiohttp.connector"].Connection
     if HEADERS in vars(response):
         _undo.append(passing.put(response, HEADERS, Answered(vars(response)[HEADERS])))
@@ -90,10 +89,15 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def before_call(session: Any, args: Any, kwargs: Any) -> Any:
-    """Begin a call."""
+def call_request(real: Any, args: Any, kwargs: Any) -> Any:
+    """What is called for `_request`."""
+    return coroutines.awaiting((LIBRARY, before_call, after_call), real, None, args, kwargs)
+
+
+def before_call(nobody: Any, args: Any, kwargs: Any) -> Any:
+    """Begin a call of a session, the first of the arguments."""
     call = Call()
-    call.has_middlewares = bool(kwargs.get("middlewares") or getattr(session, "_middlewares", None))
+    call.has_middlewares = bool(kwargs.get("middlewares") or getattr(args[0], "_middlewares", None))
     call.token = _current.set(call)
     return call
 
@@ -107,26 +111,25 @@ def after_call(call: Any, response: Any, error: BaseException | None) -> None:
     call.finish(None, call.error if error is None else error)
 
 
-def call_connect(call: Any, given: Any, more: Any) -> Any:
-    """What wrapt calls for `connect`: (wrapped, instance, args, kwargs). Its own coroutine is returned, but where
-    somebody in between may catch what it raises.
+def call_connect(real: Any, args: Any, kwargs: Any) -> Any:
+    """What is called for `connect`. Its own coroutine is returned, but where somebody in between may catch what it
+    raises.
     """
-    wrapped, connector, args, kwargs = given
     current = _current.get() if recorder.session is not None else None
     if current is None:
-        return wrapped(*args, **kwargs)
+        return real(*args, **kwargs)
     guard.call(LIBRARY, begin, current, args, kwargs)
     if current.has_middlewares:
-        return coroutines.awaiting((LIBRARY, current_call, after_connecting), wrapped, connector, args, kwargs)
-    return wrapped(*args, **kwargs)
+        return coroutines.awaiting((LIBRARY, current_call, after_connecting), real, None, args, kwargs)
+    return real(*args, **kwargs)
 
 
 def begin(call: Call, args: Any, kwargs: Any) -> None:
-    """Begin a request: `connect(request, ...)`. One that is still on its way has failed, and is tried again. The
-    headers of the trace go along, unless the program has given one.
+    """Begin a request: `connect(request, ...)` of a connector. One that is still on its way has failed, and is tried
+    again. The headers of the trace go along, unless the program has given one.
     """
     call.finish(None, call.error)
-    request = args[0] if args else kwargs["req"]
+    request = args[1] if len(args) > 1 else kwargs["req"]
     url = request.url
     kind = outgoing.kind_of(LIBRARY, request.method, (url.host or "", url.port), url.raw_path)
     begun = call.begun = outgoing.begin(kind)
@@ -141,7 +144,7 @@ def begin(call: Call, args: Any, kwargs: Any) -> None:
         call.added = ("traceparent", "tracestate")
 
 
-def current_call(connector: Any, args: Any, kwargs: Any) -> Any:
+def current_call(nobody: Any, args: Any, kwargs: Any) -> Any:
     """Return the call that a connection is for."""
     return _current.get()
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from ..boot import recorder
 from . import beginnings, coroutines, outgoing, passing
-from .wrapping import Undo, wrap
 
 LIBRARY = "httpx"
 OWN_CLIENT = "_monitor_auto_own"
@@ -21,14 +20,14 @@ OWN_CLIENT = "_monitor_auto_own"
 
 _new: Any = object.__new__
 _known = beginnings.known
-_undo: list[Undo] = []
+_undo: list[passing.Undo] = []
 
 
 def install(module: Any) -> None:
     """Watch both clients. Called once, after `import httpx`; a second call does nothing."""
     if not _undo:
         for kind in (module.Client, module.AsyncClient):
-            _undo.append(wrap(kind, "_transport_for_url", monitored_transport_for_url))
+            _undo.append(passing.replace_around(kind, "_transport_for_url", transport_for_url))
 
 
 def uninstall() -> None:
@@ -37,14 +36,12 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def monitored_transport_for_url(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`_transport_for_url`; whoever else asks gets the real transport."""
-    transport = wrapped(*args, **kwargs)
-    if recorder.session is None or hasattr(client, OWN_CLIENT):
+def transport_for_url(real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`_transport_for_url` of a client; whoever else asks gets the real transport."""
+    transport = real(*args, **kwargs)
+    if recorder.session is None or not args or hasattr(args[0], OWN_CLIENT):
         return transport
-    caller: Any = sys._getframe(1)
-    while caller.f_code.co_name == "__call__":  # wrapt's own, where it runs without its C extension
-        caller = caller.f_back
+    caller = sys._getframe(2)  # behind the one in `passing`
     if caller.f_code.co_name != "_send_single_request":
         return transport
     handing = _new(Handing)

@@ -226,6 +226,51 @@ def replace_method(
     )
 
 
+def replace_call(owner: "Any", name: str, part: str, begin: "Any", end: "Any") -> "Undo":
+    """The same for a method whose arguments are asked for: `begin(args, kwargs)`, the instance first among them."""
+    real = vars(owner)[name]
+
+    def monitored_new(cls: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        try:
+            state = None
+            if args and recorder.session is not None:
+                try:
+                    state = begin(args, kwargs)
+                except Exception as error:  # as in Around
+                    guard.note(part, error)
+            if state is None:
+                return real(*args, **kwargs)
+            try:
+                result = real(*args, **kwargs)
+            except BaseException as error:
+                guard.call(part, end, state, None, error)
+                raise
+            try:
+                end(state, result, None)
+            except Exception as error:  # the same
+                guard.note(part, error)
+            return result
+        except BaseException as error:  # the program's own: C raises it again, behind our frames
+            return failed(cls, error)
+
+    return put(owner, name, make_method(real, type(name, (Passing,), {"__new__": monitored_new, "__slots__": ()})))
+
+
+def replace_around(owner: "Any", name: str, around: "Any") -> "Undo":
+    """Have `around(real, args, kwargs)` called in the place of a class's own method, the instance first among the
+    arguments; return what undoes it, if ours is still in place. What it raises has no frames of ours.
+    """
+    real = vars(owner)[name]
+
+    def monitored_new(cls: "Any", *args: "Any", **kwargs: "Any") -> "Any":
+        try:
+            return around(real, args, kwargs)
+        except BaseException as error:  # the same
+            return failed(cls, error)
+
+    return put(owner, name, make_method(real, type(name, (Passing,), {"__new__": monitored_new, "__slots__": ()})))
+
+
 def put(owner: "Any", name: str, ours: "Any") -> "Undo":
     """Put a descriptor of ours into a class; return what undoes it, if ours is still in place."""
     real = vars(owner)[name]

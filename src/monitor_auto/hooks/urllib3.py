@@ -13,6 +13,8 @@ from . import beginnings, outgoing, passing
 from .wrapping import Undo, wrap
 
 LIBRARY = "urllib3"
+ASKED = "self", "conn", "method", "url"
+"""What is asked for of the arguments of `_make_request`."""
 
 _undo: list[Undo] = []
 _known = beginnings.known
@@ -45,8 +47,9 @@ def put_back(connection: Any) -> None:
 def install(module: Any) -> None:
     """Watch every pool. Called once, after `import urllib3.connectionpool`; a second call does nothing."""
     if not _undo:
-        wrapper = passing.around(LIBRARY, before_request, after_request)
-        _undo.append(wrap(module.HTTPConnectionPool, "_make_request", wrapper))
+        # Not by wrapt: amid a library as big as this one each call costs several times what it costs in a loop.
+        pool, watch = module.HTTPConnectionPool, passing.replace_call
+        _undo.append(watch(pool, "_make_request", LIBRARY, before_request, after_request))
         wrapper = passing.around(LIBRARY, before_tunnel, after_tunnel)
         _undo.append(wrap(module.HTTPSConnectionPool, "_prepare_proxy", wrapper))
 
@@ -57,11 +60,11 @@ def uninstall() -> None:
         _undo.pop()()
 
 
-def before_request(pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Begin one attempt: `_make_request(connection, method, url, ...)`."""
-    connection = args[0] if args else kwargs.get("conn")
-    method = args[1] if len(args) > 1 else kwargs.get("method")
-    url = args[2] if len(args) > 2 else kwargs.get("url")
+def before_request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Begin one attempt: `_make_request(connection, method, url, ...)`; the first is the pool."""
+    if len(args) < len(ASKED):
+        args += tuple(map(kwargs.get, ASKED[len(args) :]))
+    pool, connection, method, url = args[:4]
     if not isinstance(method, str) or not isinstance(url, str):
         return None  # the call is wrong, and what it raises says so
     key = method, url.partition("?")[0], pool.scheme, pool.host, pool.port
