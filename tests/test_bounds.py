@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
@@ -88,6 +89,46 @@ def test_metrics_go_first_and_the_oldest_of_them(children: Children) -> None:
     assert kept == had[-len(kept) :], "not the oldest went"
     assert dropped(after) == {("bytes", "metric"): len(had) - len(kept)}
     assert set(ids(before)) - set(ids(after.events)) == set(had) - set(kept)
+
+
+EXACTLY = """
+    import os, sys
+    from monitor_auto.boot import recorder, repairs
+    from monitor_auto.delivery import bounds, listing
+
+    segment = recorder.segment
+    repairs.turn(segment)
+    names = sorted(name for name in os.listdir(segment.directory) if name.endswith(".0.jsonl"))
+    lines = [line for name in names for line in open(os.path.join(segment.directory, name), "rb")]
+    metrics = [line for line in lines if b'"name":"load.number"' in line]
+    look = listing.Listing(segment.directory)
+    look.look()
+    target = look.bytes - sum(map(len, metrics[:6]))
+
+    class Limited:
+        spool_limit_bytes = next(limit for limit in range(target, 2 * target) if limit - limit // 8 == target)
+
+        def __getattr__(self, name):
+            return getattr(recorder.settings, name)
+
+    assert look.bytes > Limited.spool_limit_bytes
+    bounds.enforce(Limited(), segment.directory, segment.base, 60.0)
+"""
+
+
+@pytest.mark.parametrize("whose", ["dead", "own"])
+def test_what_a_smaller_segment_says_of_itself_takes_no_event_with_it(children: Children, whose: str) -> None:
+    """Its header grows by a few bytes: if just these are missing another metric has to go, and not the first event."""
+    source = textwrap.dedent(EXACTLY)
+    if whose == "own":
+        source = textwrap.dedent(MIXED) + source
+    else:
+        fill(children, 1)
+    after = children.run(source, argv=["0", "10"], env={"MONITOR_EXIT_TIMEOUT": "0"})
+    assert (after.status, after.stderr) == (0, b"")
+    assert [item["data"]["value"] for item in after.named("load.number")] == [7, 8, 9]
+    assert [item["data"]["number"] for item in after.named("work.number")] == list(range(10))
+    assert dropped(after) == {("bytes", "metric"): 7}
 
 
 def test_then_events_then_lifecycle_and_errors_last(children: Children) -> None:

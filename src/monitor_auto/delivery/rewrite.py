@@ -45,7 +45,9 @@ MAX_SOURCES_BYTES = 12000
 
 
 class Writer:
-    """A segment in the making: `add` lines, then `finish` or `abandon`."""
+    """A segment in the making: `add` lines, then `finish` or `abandon`. Its header is by `growth` bytes longer than its
+    model's.
+    """
 
     def __init__(self, model: Segment, number: int, is_merged: bool, sources: bytes = b"") -> None:
         """`model` is a segment of the same session; `sources` tells what it is made of. Raises OSError, Unreadable."""
@@ -55,6 +57,7 @@ class Writer:
         remove(self.temporary)
         self.descriptor = os.open(self.temporary, WRITE | os.O_EXCL, 0o600)
         self.parts = [header_of(header, number, os.fstat(self.descriptor).st_ino, is_merged)]
+        self.growth = len(self.parts[0]) - len(header)
         if sources:
             self.parts[0] = HEADER + b'"of":"' + sources + b'",' + without_sources(self.parts[0])[len(HEADER) :]
         self.held = 0
@@ -165,14 +168,14 @@ def kinds_in(segment: Segment) -> set[str]:
 def trim(
     segment: Segment, claim: "Claim | None", kind: str, most: int, dropped: "dict[str, int]", deadline: float
 ) -> int:
-    """Rewrite a segment without what was delivered and without its oldest events of a type, as many as make `most`
-    bytes; count them in `dropped` and return by how many bytes it has shrunk.
+    """Rewrite a segment without what was delivered and without its oldest events of a type, as many as make it smaller
+    by `most` bytes; count them in `dropped` and return by how many bytes it has shrunk.
 
     `claim` is None for the own session, which lives on. Raises OSError, Unreadable, OutOfTime.
     """
     facts = os.lstat(segment.path)
     writer = Writer(segment, segment.number, claim is not None)
-    left, count, kept = most, 0, 0
+    left, count, kept = most + writer.growth, 0, 0  # else a few bytes are missing, and a better type has to go
     damaged: list[Line] = []
     try:
         for line in segment.read(deadline, check=claim.check if claim is not None else None):

@@ -30,7 +30,7 @@ def trim_own(segment: "Segment", kind: str, most: int, dropped: "dict[str, int]"
     facts = os.lstat(segment.path)
     writer = Writer(segment, segment.number, False)
     try:
-        count, kept = sift(segment, kind, most, writer)
+        count, kept = sift(segment, kind, most + writer.growth, writer)
         segment.tally.counts["dropped"] = segment.tally.counts.get("dropped", 0) + count
         add_to_account(account_path(segment.directory, segment.base[:16]), segment.tally.line(segment.account_name()))
         segment.is_finished = not kept
