@@ -276,6 +276,37 @@ def test_exception_that_another_thread_throws_in_is_the_programs(children: Child
     assert "some.metric" in done.names
 
 
+def test_exception_thrown_in_while_we_read_an_object_is_the_programs(children: Children) -> None:
+    """What the object itself raises is its own trouble and is noted; what comes from elsewhere meanwhile is not."""
+    source = """
+        import collections.abc, ctypes, functools, threading
+        from monitor_auto import Monitor
+        class Late(Exception): pass
+        throw = functools.partial(ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(threading.get_ident()))
+        class Odd(collections.abc.Mapping):
+            keys = functools.partial(throw, ctypes.py_object(Late))  # all in C: it is raised in who has called it
+            def __getitem__(self, key): raise Late
+            def __iter__(self): return iter(("key",))
+            def __len__(self): return 1
+        class Raising(Odd):
+            def keys(self): raise Late
+        for data in (Odd(), {"inner": Odd()}, {"inner": [Odd()]}):
+            try:
+                Monitor.event("some.event", data)
+            except Late:
+                print("thrown in")
+        for data in (Raising(), {"inner": Raising()}):
+            print(Monitor.event("its.own", data) is not None)
+    """
+    children.untold = 3  # the events that are cut short
+    done = children.run(source)
+    assert (done.status, done.stdout, done.stderr) == (0, b"thrown in\n" * 3 + b"True\n" * 2, b"")
+    assert [item["data"] for item in done.named("its.own")] == [
+        {"_cut": "reading stopped: Late"},
+        {"inner": {"_cut": "reading stopped: Late"}},
+    ]
+
+
 def test_interrupted_flush_leaves_no_socket_open(children: Children) -> None:
     """One that is collected as garbage warns of it, and the signal that comes in the making of that warning is lost."""
     source = """

@@ -90,6 +90,7 @@ def plain(text):
 
 _trace_of = BaseException.__dict__["__traceback__"].__get__
 _cause_of = BaseException.__dict__["__cause__"].__get__
+_args_of = BaseException.__dict__["args"].__get__
 
 
 def class_name(value):
@@ -104,8 +105,11 @@ SIGINT = 2
 
 
 def let_through(error):
-    """Raise again what an object has not raised itself: Ctrl-C, and what a handler of a signal has raised meanwhile."""
-    if is_from_signal_handler(error):
+    """Raise again what an object has not raised itself: Ctrl-C, what a handler of a signal has raised meanwhile, and
+    what another thread has thrown in. That is without arguments, as a class is what it throws (pystate.c); with some it
+    may be by the object's code, written in C.
+    """
+    if is_from_signal_handler(error) or (is_thrown_in(error) and not _args_of(error)):
         raise error
 
 
@@ -148,12 +152,21 @@ def is_of_importlib(value):
     return type(value) is type(sys._getframe()) and value.f_code.co_filename[:17] == "<frozen importlib"
 
 
+CALLED = ("os", "posixpath", "genericpath", "importlib", "zipimport", "_frozen_importlib", "_frozen_importlib_external")
+"""Modules of the standard library whose functions, written in Python, we call. Not all of it: a Mock that stands for
+`__repr__` raises in a frame of unittest.
+"""
+
+
 def is_thrown_in(error):
-    """True for an exception of a class of the program's in a frame of ours, which raises none of those."""
+    """True for an exception of a class of the program's in a frame of ours, or of what we call of the standard library:
+    neither raises one of those.
+    """
     trace = _trace_of(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or not str(trace.tb_frame.f_globals.get("__package__")).startswith(__package__.partition(".")[0]):
+    where = str(trace is not None and trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    if where != __package__.partition(".")[0] and where not in CALLED:
         return False
     module = type.__dict__["__module__"].__get__(type(error))
     package = module.partition(".")[0] if type(module) is str else ""
