@@ -299,7 +299,9 @@ def test_helper_for_a_long_backlog_is_not_seen(children: Children, collector: Co
     run = child.finish(timeout=120)
     assert (run.status, run.stdout, run.stderr) == (0, expected or b"no helper\n", b"")
     assert numbers(collector) == list(range(12_000))
-    assert len(collector.events()) == len(collector.unique())
+    # Each fork may come between a request and its answer, which the helper then does not see.
+    batches = 3 if habit == "forks" else 0
+    assert len(collector.events()) - len(collector.unique()) <= batches * 100
 
 
 def wait_for_no_helper() -> None:

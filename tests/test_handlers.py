@@ -36,8 +36,8 @@ HARNESS = """
         def any(*given): given[0].strike()
         def strike(self):
             error = seed.choice(KINDS)()
-            # importlib takes an OSError for a file that is not there, in any program.
-            is_import = "importlib" in sys._getframe(2).f_code.co_filename
+            # importlib and zipimport take an OSError for a file that is not there, in any program.
+            is_import = "import" in sys._getframe(2).f_code.co_filename
             raised.append(Own("x") if is_import and isinstance(error, (OSError, ImportError)) else error)
             raise raised[-1]
 
