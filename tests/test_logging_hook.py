@@ -314,3 +314,17 @@ def test_structlog_is_recorded(children: Children, with_loggers: Sandbox) -> Non
     assert first["location"].endswith("script.py:10:work")
     assert second["type"] == "ZeroDivisionError"
     assert (third["library"], third["message"]) == ("logging", '{"event": "by logging"}')
+
+
+def test_message_that_is_awaited_is_the_callers(children: Children, with_loggers: Sandbox) -> None:
+    """A thread of a pool prints what a coroutine logs; its place says nothing, and is the same for all of a service."""
+    source = """
+    import asyncio, structlog
+    async def work():
+        await structlog.get_logger().aerror("no stock")
+    asyncio.run(work())
+    """
+    done = children.twin(source, python=with_loggers)
+    (error,) = errors_of(done)
+    assert "no stock" in error["message"] and error["logger"] == "__main__"
+    assert error["location"].endswith("script.py:4:work")

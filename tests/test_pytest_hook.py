@@ -176,6 +176,44 @@ def test_test_that_kills_its_worker_has_crashed(children: Children, with_pytest:
     assert crashed["worker"] == "gw0"
 
 
+FORKED = """
+import os, pytest
+from _pytest import runner
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    pid = os.fork()
+    if pid == 0:
+        runner.runtestprotocol(item, log=False)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    call = runner.CallInfo.from_call(lambda: 0 / 0, "???")
+    call.excinfo = f"crashed with {code}" if code else None
+    if code:
+        item.ihook.pytest_runtest_logreport(report=runner.pytest_runtest_makereport(item, call))
+    item.session._setupstate.teardown_exact(nextitem)
+    return True
+"""
+
+
+def test_forked_test_that_dies_has_crashed_once(children: Children, with_pytest: Sandbox) -> None:
+    """pytest-forked runs each test in a process of its own, and has pytest make the report of one that has died."""
+    source = "import os, signal\ndef test_one(): pass\ndef test_dies(): os.kill(os.getpid(), signal.SIGKILL)\n"
+    words = ("-p", "no:xdist", "-p", "no:rerunfailures", "-p", "no:asyncio")
+    done = twin_of_pytest(children, with_pytest, words, {"conftest.py": FORKED, "test_all.py": source})
+    assert done.status == 1
+    assert outcomes_of(done) == {"test_one": "passed", "test_dies": "crashed"}
+    (crashed,) = [data for data in results_of(done) if data["outcome"] == "crashed"]
+    assert crashed["error"] == {"message": "crashed with -9"}
+
+
+def test_failure_that_the_debugger_was_left_at_is_told(children: Children, with_pytest: Sandbox) -> None:
+    """With --pdb the run often ends there: what had failed is known all the same."""
+    words = ("--pdb", "-q")
+    done = twin_of_pytest(children, with_pytest, words, {"test_all.py": "def test_one(): assert 0\n"})
+    (data,) = results_of(done)
+    assert data["outcome"] == "interrupted" and data["error"]["type"] == "AssertionError"
+
+
 def test_pytest_within_a_test_says_so(children: Children, with_pytest: Sandbox) -> None:
     """Plugins are tested by running pytest within a test: what fails there on purpose is not a failure."""
     source = """

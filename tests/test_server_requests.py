@@ -208,6 +208,15 @@ def test_requests_have_the_route_of_the_framework(children: Children, servers: S
     ]
 
 
+def test_what_is_no_http_is_no_request(children: Children, servers: Sandbox) -> None:
+    """Port scanners and TLS on the wrong port are refused by the server, before the application is asked."""
+    words = ["python", "application.py", "{port}"]
+    requests = [b"nonsense\r\n\r\n", get("/things/7", method="BREW"), get("/things/7")]
+    done = serve_twice(children, words, requests, python=servers, files={"application.py": AIOHTTP})
+    assert [answer[9:12] for answer in done.answers] == [b"400", b"400", b"200"]
+    assert done.requests == [expected("aiohttp", "/things/7", route="/things/{number}")]
+
+
 @pytest.mark.parametrize("name", ["uvicorn websockets-sansio", "uvicorn wsproto", "hypercorn", "gunicorn"])
 def test_a_websocket_connection_is_one_event(children: Children, servers: Sandbox, name: str) -> None:
     """A connection lasts for hours, and what is recorded meanwhile has to say which one it belongs to."""

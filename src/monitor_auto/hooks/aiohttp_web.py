@@ -25,8 +25,10 @@ def uninstall() -> None:
 
 
 def begin(handler: Any, args: Any, kwargs: Any) -> Any:
-    """Begin a request."""
+    """Begin a request. What is no HTTP, which aiohttp answers itself, has no headers but an empty dict."""
     given = args[0]
+    if not hasattr(given.headers, "getall"):
+        return None
     path, headers = given.raw_path.partition("?")[0], given.headers
     states = ",".join(headers.getall("tracestate", ()))
     request = serving.Request("aiohttp", given.method, path, headers.get("traceparent"), states)

@@ -95,13 +95,14 @@ def on_collected(call: Any, _: Any) -> None:
 
 
 def on_made_by_hand(call: Any, _: Any) -> None:
-    """`TestReport(…)`, made by hand where nothing else can: xdist's controller tells so of a worker that has died.
+    """`TestReport(…)`, made by hand where nothing else can: xdist's controller tells so of a worker that has died. The
+    report that pytest makes itself, of a phase of that name (pytest-forked), says how long that took.
 
     xdist's own modules cannot be waited for: pytest loads its plugins with a finder that comes before ours.
     """
     report, args, kwargs = call
     phase = args[5] if len(args) > 5 else kwargs.get("when")
-    if phase == CRASHED and "duration" not in kwargs:
+    if phase == CRASHED and "duration" not in kwargs and len(args) < 8:
         on_crash(report)
 
 
@@ -205,11 +206,15 @@ def reason_of(test: Test) -> str:
 
 
 def abandon(test: Test) -> None:
-    """Record a test that has begun and not ended: Ctrl-C, pytest.exit, os._exit, a time-out."""
+    """Record a test that has begun and not ended: Ctrl-C, pytest.exit, os._exit, a time-out; with what it had raised
+    before, which --pdb was shown.
+    """
     _running.remove(test)
     boot.load("context").leave(test.span, test.token)
     if test.pid == os.getpid():
-        facts = {"duration_ms": round((monotonic() - test.started) * 1000, 3)}
+        facts: dict[str, Any] = {"duration_ms": round((monotonic() - test.started) * 1000, 3)}
+        if test.error is not None:
+            facts["error"] = test.error
         record(test.nodeid, "interrupted", facts, test.span)
 
 

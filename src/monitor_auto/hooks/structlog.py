@@ -60,8 +60,13 @@ def without_colours(text: str) -> str:
 
 
 def caller() -> tuple[str, tuple[str, int, str]]:
-    """Return the module of the program that logs, and its (file, line, function)."""
-    frame: Any = sys._getframe(1)
+    """Return the module of the program that logs, and its (file, line, function).
+
+    Of what is awaited (`aerror`) a thread of a pool does the printing; structlog keeps the frame that has asked for it
+    (since 23.3).
+    """
+    asking: Any = getattr(sys.modules.get("structlog.contextvars"), "_ASYNC_CALLING_STACK", None)
+    frame: Any = (asking and asking.get(None)) or sys._getframe(1)
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
         if name.partition(".")[0] not in ("structlog", "monitor_auto", "wrapt"):
