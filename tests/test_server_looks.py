@@ -496,3 +496,43 @@ def test_requests_of_a_test_client_that_closes_nothing_are_recorded(children: Ch
     assert all("parent_span_id" in event["span"] for event in done.named("http.server.request"))
     parents = {event["span"]["parent_span_id"] for event in done.named("http.server.request")}
     assert len(parents) == 1, "none below another"
+
+
+ASKING_ITSELF = """
+    import asyncio, flask, httpx
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
+
+    app = flask.Flask("some")
+    @app.get("/inner/<int:number>")
+    def flask_inner(number):
+        return "inner"
+    @app.get("/outer")
+    def flask_outer():
+        with app.test_client().get("/inner/7") as answer:
+            return "flask " + answer.text
+    with app.test_client().get("/outer") as answer:
+        print(answer.text)
+
+    async def ask(path):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://x") as client:
+            return (await client.get(path)).text
+    async def inner(request):
+        return PlainTextResponse("inner")
+    async def outer(request):
+        return PlainTextResponse("starlette " + await ask("/mount/inner/7"))
+    routes = [Route("/inner/{number:int}", inner), Route("/outer/{number:int}", outer)]
+    asgi = Starlette(routes=[Mount("/mount", routes=routes)])
+    print(asyncio.run(ask("/mount/outer/1")))
+"""
+
+
+def test_route_is_that_of_the_request_and_not_of_what_it_asks_the_application_itself(
+    children: Children, servers: Sandbox
+) -> None:
+    """Some applications call themselves without a server, to put several answers into one."""
+    done = children.twin(ASKING_ITSELF, python=servers)
+    assert done.stdout == b"flask inner\nstarlette inner\n", done.stderr
+    found = [(event["data"]["path"], event["data"]["route"]) for event in done.named("http.server.request")]
+    assert found == [("/outer", "/outer"), ("/mount/outer/1", "/mount/outer/{number:int}")]

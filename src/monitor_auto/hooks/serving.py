@@ -164,10 +164,12 @@ def nothing(state: "Any", result: "Any", error: "BaseException | None") -> None:
 
 
 def note_route(library: str, route: "Any") -> None:
-    """Say by which route of the application the request goes; the library that knows it has a part in the event."""
+    """Say by which route of the application the request goes; the library that knows it has a part in the event. The
+    first one counts: a later one is of what the application asks itself meanwhile, without a server.
+    """
     request = open_request()
-    if request is not None and route is not None:
-        if request.route is None and request.seen_by != library:
+    if request is not None and request.route is None and route is not None:
+        if request.seen_by != library:
             hooked.add(library)
         request.route = str(route)[:MAX_CHARS]
 
