@@ -423,6 +423,27 @@ def test_what_was_hooked_in_fact_is_shown(children: Children) -> None:
     assert json.loads(told.stdout)["hooked"]["logging"] == {"sessions": 2, "events": 2}
 
 
+def test_what_is_hooked_in_a_running_program_is_shown(children: Children) -> None:
+    """Whether a hook works is asked while the server runs, and right after it was started; and after it was killed."""
+    source = """
+        import logging, os, signal, sys
+        logging.error("a")
+        logging.error("b")
+        if os.fork() == 0:
+            logging.error("c")
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.wait()
+        sys.stdout.write("up")
+        sys.stdout.flush()
+        sys.stdin.read()
+    """
+    child = children.start(source, stdin=subprocess.PIPE)
+    assert child.process.stdout is not None and child.process.stdout.read(2) == b"up"
+    assert facts(children, "status")["hooked"]["logging"] == {"sessions": 2, "events": 3}
+    child.finish(b"")
+    assert facts(children, "status")["hooked"]["logging"] == {"sessions": 2, "events": 3}
+
+
 def test_failures_are_shown_where_no_disk_can_be_written(children: Children) -> None:
     """Programs without a disk tell each other through memory; who asks why nothing arrives must be told as well."""
     if os.geteuid():

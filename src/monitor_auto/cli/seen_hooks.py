@@ -1,16 +1,25 @@
 """What was hooked in fact, in running and finished sessions whose events still wait: read from `session.end` and
-`sdk.hooks`. A running session says so for the first time with its first report, after half a minute.
+`sdk.hooks`. A running session says so for the first time with its first report, after half a minute; until then, and
+after each report, its events tell which hook has recorded them. So do those of one that was killed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
+from monitor_auto.boot import hooked, targets
 from monitor_auto.delivery.segments import Unreadable, open_own
 
 MARK = b'"hooks":{'
+BY_HOOKS = re.compile(
+    rb'"name":"(?:http\.client\.request|http\.server\.request|log\.error|test\.result)",.*?'
+    rb'"session":\{"id":"([^"\\]+)".*?"data":\{"(?:library|server)":"([^"\\]+)"'
+)
+"""An event of a hook: its session, and which library, or server, it is about."""
+KNOWN = {hooked.name_of(name) for name in (*targets.LIBRARY, *targets.THIRD_PARTY)}
 MAX_BYTES = 50 << 20
 MAX_HOOKS = 100
 
@@ -39,7 +48,7 @@ def add(facts: dict[str, Any], value: Any) -> None:
 
 
 def read(path: str, latest: dict[str, dict[str, Any]]) -> None:
-    """Take the last word of each session in a segment."""
+    """Take the last word of each session in a segment, and count what comes behind it."""
     try:
         descriptor, _ = open_own(path)
     except (OSError, Unreadable):  # delivered meanwhile, or not ours
@@ -48,6 +57,8 @@ def read(path: str, latest: dict[str, dict[str, Any]]) -> None:
         for line in file.read(MAX_BYTES).splitlines():
             if MARK in line:
                 take(line, latest)
+            else:
+                count(line, latest)
 
 
 def take(line: bytes, latest: dict[str, dict[str, Any]]) -> None:
@@ -59,3 +70,13 @@ def take(line: bytes, latest: dict[str, dict[str, Any]]) -> None:
             latest[session] = hooks
     except (ValueError, KeyError, TypeError, RecursionError):  # damaged, or an event of the program that looks like it
         return
+
+
+def count(line: bytes, latest: dict[str, dict[str, Any]]) -> None:
+    """Count one event, if a hook of ours has recorded it."""
+    found = BY_HOOKS.search(line)
+    session, hook = (text.decode("utf-8", "replace") for text in found.groups()) if found else ("", "")
+    if hook in KNOWN:
+        hooks = latest.setdefault(session, {})
+        number = hooks.get(hook, 0)
+        hooks[hook] = number + 1 if isinstance(number, int) else 1
