@@ -123,6 +123,34 @@ def test_end_is_no_sign_of_life(children: Children) -> None:
     assert done.names[-2:] == ["session.start", "session.end"]
 
 
+def test_no_thread_is_started_for_what_is_recorded_while_the_interpreter_is_taken_down(
+    children: Children, collector: Collector
+) -> None:
+    """On 3.12 and later that raises, on others the thread is stopped wherever it is; the exit or a later run sends."""
+    program = """
+        import os, sys, time, _thread
+        try:
+            from monitor_auto import Monitor
+        except ImportError:
+            Monitor = None
+        class Last:
+            def __init__(self):
+                self.itself, self.monitor, self.write, self.list, self.sys = self, Monitor, os.write, os.listdir, sys
+                self.threads = _thread._count
+            def __del__(self):
+                if self.monitor is not None:
+                    self.monitor.event("very.late")
+                tasks = len(self.list("/proc/self/task"))
+                self.write(1, b"%d %d %d\\n" % (self.sys.is_finalizing(), self.threads(), tasks))
+        last = Last()
+        time.sleep(2.1)
+    """
+    run = children.twin(program, endpoint=collector.url)
+    assert (run.status, run.stdout) == (0, b"1 0 1\n")
+    children.run(["python", "-m", "monitor_auto", "flush"], endpoint=collector.url)
+    assert collector.names().count("very.late") == 1
+
+
 LISTENING = (
     UNTIL
     + """
