@@ -27,6 +27,8 @@ WATCHED = {
         ("gunicorn.http.wsgi", "", "create"),
         ("gunicorn.workers.sync", "SyncWorker", "handle_request"),
         ("gunicorn.workers.gthread", "ThreadWorker", "handle_request"),
+        ("gunicorn.workers.base_async", "AsyncWorker", "handle_request"),
+        ("gunicorn.workers.gasgi", "ASGIWorker", "load_wsgi"),
     ],
     "hypercorn": [
         ("hypercorn.app_wrappers", "ASGIWrapper", "__call__"),

@@ -88,7 +88,7 @@ def assert_below_the_caller(done: Served) -> None:
     assert other["trace_id"] != TRACE and other["parent_span_id"] != own["span_id"]
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
 def test_requests_of_gunicorn_are_recorded(children: Children, servers: Sandbox, worker: str) -> None:
     """Each kind of worker has a request of its own making; what it logs of an error must be what it logs bare."""
     words = ["python", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", worker, "application"]

@@ -20,7 +20,7 @@ TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
 
 SERVERS = (
     *("gunicorn", "uvicorn", "hypercorn", "websockets", "wsproto", "httptools", "aiohttp"),
-    *("flask", "django", "starlette", "fastapi", "loguru", "structlog", "pytest", "pyuwsgi"),
+    *("flask", "django", "starlette", "fastapi", "loguru", "structlog", "pytest", "pyuwsgi", "gevent"),
 )
 """What an environment needs for all hooks of servers and frameworks, and a few more."""
 

@@ -48,8 +48,15 @@ def end(state: Any, result: Any, error: BaseException | None) -> None:
         request.has_left = True
     if error is not None and not isinstance(error, ConnectionError):
         request.fail(error)
+    if response is None and request.error is not None and is_upgraded(given):
+        request.is_websocket, request.status = True, 101
     request.record()
     request.leave()
+
+
+def is_upgraded(given: Any) -> bool:
+    """True for a websocket that has failed behind its handshake: aiohttp then has no response to show."""
+    return bool(given.writer.output_size > 0 and given.headers.get("upgrade", "").lower() == "websocket")
 
 
 def route_of(given: Any) -> Any:

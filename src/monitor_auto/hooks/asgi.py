@@ -137,9 +137,15 @@ class Exchange(coroutines.Awaiting):
 
 
 def begin(exchange: Exchange) -> None:
-    """Begin the request, in the context that the application runs in."""
+    """Begin the request, in the context that the application runs in.
+
+    What a server itself calls is no part of another request, though uvicorn begins a pipelined one in the context of
+    the one before (on_response_complete of its protocols, 0.54).
+    """
     (library, server), exchange._call = exchange._call, None
     scope = exchange.scope
+    if library == server and serving.context is not None and serving.context.request() is not None:
+        serving.context.variable.set(None)
     traceparent = tracestate = None
     for name, value in scope.get("headers") or ():
         if len(name) == 11 and name.lower() == b"traceparent":
