@@ -214,6 +214,22 @@ def test_run_looks_like_a_method(children: Children) -> None:
     assert outcomes_of_all(done) == ["passed", "passed", "passed"]
 
 
+def test_result_that_raises_shows_no_frame_of_ours(children: Children) -> None:
+    """Django's parallel runner raises where an error cannot be pickled: its traceback is all that there is to go by."""
+    source = """
+    import unittest
+    class Result(unittest.TextTestResult):
+        def addError(self, test, err): raise TypeError("cannot be pickled") from err[1]
+    class Tests(unittest.TestCase):
+        def test_one(self): 1 / 0
+    unittest.main(testRunner=unittest.TextTestRunner(resultclass=Result))
+    """
+    done = twin(children, source)
+    assert done.status == 1 and b"cannot be pickled" in done.stderr and b"monitor_auto" not in done.stderr
+    (data,) = [event["data"] for event in done.named("test.result")]
+    assert (data["outcome"], data["error"]["type"]) == ("interrupted", "ZeroDivisionError")
+
+
 def outcomes_of_all(run: Run) -> list[str]:
     """Return the outcomes in order."""
     return [event["data"]["outcome"] for event in run.named("test.result")]

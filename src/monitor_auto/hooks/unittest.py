@@ -12,7 +12,7 @@ import os
 from .. import boot
 from ..boot import guard, hooked, patches, recorder
 from ..boot.formats import monotonic
-from . import methods, results
+from . import methods, passing, results
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,13 +152,15 @@ def begin(case: "Any") -> Test:
 
 def make_told(method: "Any", name: str, test: Test) -> "Any":
     """Return a method of the result that takes notes before it is called."""
+    return passing.bind(passing.Call, (call_told, method, name, test))
 
-    def told(*args: "Any", **kwargs: "Any") -> "Any":
-        if recorder.session is not None:
-            guard.call("unittest", note, test, name, args)
-        return method(*args, **kwargs)
 
-    return told
+def call_told(call: "Any", args: "Any", kwargs: "Any") -> "Any":
+    """What the test calls. A result that raises is the program's own: no frame of ours is in its traceback."""
+    _, method, name, test = call
+    if recorder.session is not None:
+        guard.call("unittest", note, test, name, args)
+    return method(*args, **kwargs)
 
 
 def note(test: Test, name: str, args: "tuple[Any, ...]") -> None:
