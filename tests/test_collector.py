@@ -21,6 +21,7 @@ from support.children import Children
 from support.commands import command
 from support.local_collector import REQUIREMENTS, LocalCollector, event, new_id, running_local_collector
 from support.needs import miss
+from support.network import free_port
 from support.sandbox import Sandbox
 
 
@@ -60,6 +61,21 @@ def test_a_monitored_program_arrives_whole(local: Sandbox, children: Children, s
     assert run["sessions"] == 2 and run["errors"] == 1 and run["outcome"] == "failed"
     (error,) = started.json("/v1/errors")["errors"]
     assert error["name"] == "error.ValueError" and error["message"] == "this is 42" and error["count"] == 1
+
+
+def test_a_collector_whose_own_environment_is_monitored_records_nothing_of_itself(
+    local: Sandbox, tmp_path: Path, children: Children
+) -> None:
+    """It is a program like any other, started where the monitor is on: each delivery would make it deliver again."""
+    port, spool = free_port(), tmp_path / "own spool"
+    endpoint = f"http://127.0.0.1:{port}/v1/events"
+    settings = {"MONITOR_ENDPOINT": endpoint, "MONITOR_SPOOL_DIR": str(spool), "MONITOR_FLUSH_INTERVAL": "1"}
+    with running_local_collector(local, tmp_path, port=port, **settings) as collector:
+        for _ in range(2):
+            children.run("import logging; logging.error('x')", python=local, endpoint=endpoint)
+        assert {event["source"]["app"] for event in collector.events()} == {"script.py"}
+        assert collector.end() == 0
+    assert not list(spool.glob("*.jsonl"))
 
 
 def test_one_event_an_array_and_a_batch_are_taken(started: LocalCollector) -> None:
