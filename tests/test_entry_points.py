@@ -1,5 +1,6 @@
 """Hooks that other packages bring: found without importlib.metadata, run once, switched off when they raise."""
 
+import os
 import re
 import subprocess
 import sys
@@ -132,6 +133,42 @@ def test_hook_that_raises_is_off_and_named_by_doctor(children: Children, laid: S
     for hook in (b"bad_hooks:install", b"gone_hooks:install"):
         assert hook in doctor.stdout and hook in status.stdout
     assert b"good_hooks" not in doctor.stdout
+
+
+BAD = {
+    "exits": "import sys\ndef install(module): sys.exit(3)\n",
+    "exits_when_imported": "import sys\nsys.exit(3)\n",
+    "recurs": "def install(module): install(module)\n",
+    "has_no_such_function": "installed = True\n",
+    "is_no_python": "def install(module:\n",
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_hook_that_goes_wrong_in_any_way_is_off(how: str, children: Children, laid: Sandbox) -> None:
+    """A script named by mistake ends itself when it is imported: that must not be the end of every program."""
+    lay(laid, "wrong_hooks", BAD[how], "parcels.depot = wrong_hooks:install")
+    (laid.site_packages / "pipe-1.0.dist-info").mkdir()
+    os.mkfifo(laid.site_packages / "pipe-1.0.dist-info" / "entry_points.txt")
+    done = children.twin(PROGRAM, python=laid)
+    assert done.stdout == b"3\nrefused -1\n"
+    (reason,) = [line["reason"] for line in done.ledger if line["what"] == "problem"]
+    assert reason.startswith("the hook wrong_hooks:install of parcels.depot is off: ")
+    assert done.named("session.end")[0]["data"]["hooks"]["parcels"].startswith("off: ")
+
+
+def test_ctrl_c_while_a_hook_is_installed_is_the_programs(children: Children, laid: Sandbox) -> None:
+    """Who presses it wants the program to end, whatever it is at."""
+    slow = "import os, signal\ndef install(module): os.kill(os.getpid(), signal.SIGINT)\n"
+    lay(laid, "slow_hooks", slow, "parcels.depot = slow_hooks:install")
+    source = """
+        try:
+            import parcels.depot
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    done = children.run(source, python=laid)
+    assert done.stdout == b"interrupted\n" and not done.ledger
 
 
 @pytest.mark.parametrize("name", ["parcels.depot", "parcels", "own_hooks"])

@@ -113,7 +113,9 @@ def run_foreign(name, hook, module):
     try:
         __import__(owner_name)
         getattr(sys.modules[owner_name], function)(module)
-    except guard.ours(Exception) as error:  # its own, whatever it is
+    except guard.ours(
+        Exception, SystemExit, GeneratorExit
+    ) as error:  # its own, whatever it is; a script calls sys.exit
         text = cold("encode").class_name(error) + ": " + cold("errors").message(error)[:200]
         cold("notes").ledger("problem", part="hooks", reason="the hook " + hook + " of " + name + " is off: " + text)
         cold("hooked").fail(name, text)

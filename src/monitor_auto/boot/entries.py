@@ -68,9 +68,9 @@ def texts_of(entry):
 
 
 def bytes_of(path):
-    """Return what is in a file; nothing where it cannot be read."""
+    """Return what is in a file; nothing where it cannot be read. Nobody is waited for: it may be a pipe."""
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
     except guard.ours(OSError):
         return b""
     try:
