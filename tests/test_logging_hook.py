@@ -320,6 +320,7 @@ def test_message_that_is_awaited_is_the_callers(children: Children, with_loggers
     """A thread of a pool prints what a coroutine logs; its place says nothing, and is the same for all of a service."""
     source = """
     import asyncio, structlog
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])  # without the time
     async def work():
         await structlog.get_logger().aerror("no stock")
     asyncio.run(work())
@@ -327,4 +328,4 @@ def test_message_that_is_awaited_is_the_callers(children: Children, with_loggers
     done = children.twin(source, python=with_loggers)
     (error,) = errors_of(done)
     assert "no stock" in error["message"] and error["logger"] == "__main__"
-    assert error["location"].endswith("script.py:4:work")
+    assert error["location"].endswith("script.py:5:work")
