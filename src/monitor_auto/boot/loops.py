@@ -6,8 +6,9 @@ handler of its own. That look is what we wait for: a property in the place of th
 the frame that asks. The method itself stays what it is, no frame of ours stands in a stack or a traceback, and what a
 loop is asked for and what it prints is asyncio's own.
 
-Guarantees: the property keeps the handler in the loop's `__dict__`, under its name, as without us; the error is only
-read, and recorded before anything is printed.
+Guarantees: the property keeps a handler in the loop's `__dict__`, under its name, as without us; the error is only
+read, and recorded before anything is printed. A loop's `__dict__` is made when somebody asks for it, as without us:
+before 3.13 the interpreter takes twice as long for every attribute of an object that has one.
 """
 
 import sys
@@ -18,6 +19,8 @@ from . import arrivals, cold, guard, patches, recorder
 HANDLER = "_exception_handler"
 """BaseEventLoop's attribute, read first in its call_exception_handler (asyncio/base_events.py, 3.10 to 3.15)."""
 
+INITIALISED = "_closed"
+"""What a loop has that is initialised (the same versions)."""
 
 _noticed = None
 """A weak reference to a loop in which something was recorded: we keep no loop of the program alive."""
@@ -57,10 +60,10 @@ def install(module):
 
 def get_handler(loop):
     """Return the loop's handler; when it is asked for to handle an error, record that."""
-    try:
-        handler = vars(loop)[HANDLER]
-    except guard.ours(KeyError):
-        raise AttributeError("%r object has no attribute %r" % (type(loop).__name__, HANDLER)) from None
+    facts = vars(loop)
+    if HANDLER not in facts and INITIALISED not in facts:
+        raise AttributeError("%r object has no attribute %r" % (type(loop).__name__, HANDLER))
+    handler = facts.setdefault(HANDLER, None)
     frame = sys._getframe(1)
     if recorder.session is not None and frame.f_code.co_name == "call_exception_handler":
         guard.call("asyncio", record, frame.f_locals.get("context"))
@@ -68,8 +71,9 @@ def get_handler(loop):
 
 
 def set_handler(loop, handler):
-    """Keep the loop's handler where it is without us."""
-    vars(loop)[HANDLER] = handler
+    """Keep the loop's handler where it is without us; a new loop has none, and is left without a `__dict__`."""
+    if handler is not None or sys._getframe(1).f_code.co_name != "__init__":
+        vars(loop)[HANDLER] = handler
 
 
 def install_uvloop(module):

@@ -17,7 +17,11 @@ from . import coroutines, outgoing, passing
 
 LIBRARY = "aiohttp"
 HEADERS = "_headers"
+KEPT = "_monitor_auto_headers"
+"""Where a response has its headers then."""
 
+# Not by `vars`: from then on the interpreter takes twice as long for every attribute of the response (3.11).
+_set, _delete = object.__setattr__, object.__delattr__
 _undo: list[passing.Undo] = []
 _current: Any = None
 
@@ -39,8 +43,6 @@ class Call:
     def finish(self, status: Any, error: BaseException | None) -> None:
         """Record the request that is on its way, and take the headers of the trace off: the program can look at it."""
         request, self.request = self.request, None
-        if request is None:
-            return
         for name in self.added:
             request.headers.popall(name, None)
         outgoing.end(self.begun, status, error)
@@ -55,17 +57,17 @@ class Answered:
         self.real = real
 
     def __get__(self, response: Any, owner: Any = None) -> Any:
-        return self.real if response is None else vars(response).get(HEADERS, self.real)
+        return self.real if response is None else getattr(response, KEPT, self.real)
 
     def __set__(self, response: Any, headers: Any) -> None:
-        vars(response)[HEADERS] = headers
+        _set(response, KEPT, headers)
         if headers is not None and recorder.session is not None:
             guard.call(LIBRARY, on_answer, response)
 
     def __delete__(self, response: Any) -> None:
-        if HEADERS not in vars(response):
+        if not hasattr(response, KEPT):
             raise AttributeError(HEADERS)
-        del vars(response)[HEADERS]
+        _delete(response, KEPT)
 
 
 def install(module: Any) -> None:
@@ -108,7 +110,8 @@ def after_call(call: Any, response: Any, error: BaseException | None) -> None:
         _current.reset(call.token)
     except ValueError:  # closed in another context than it was begun in
         pass
-    call.finish(None, call.error if error is None else error)
+    if call.request is not None:
+        call.finish(None, call.error if error is None else error)
 
 
 def call_connect(real: Any, args: Any, kwargs: Any) -> Any:
@@ -128,7 +131,8 @@ def begin(call: Call, args: Any, kwargs: Any) -> None:
     """Begin a request: `connect(request, ...)` of a connector. One that is still on its way has failed, and is tried
     again. The headers of the trace go along, unless the program has given one.
     """
-    call.finish(None, call.error)
+    if call.request is not None:
+        call.finish(None, call.error)
     request = args[1] if len(args) > 1 else kwargs["req"]
     url = request.url
     kind = outgoing.kind_of(LIBRARY, request.method, (url.host or "", url.port), url.raw_path)
@@ -165,5 +169,5 @@ def on_close(connection: Any) -> None:
 def on_answer(response: Any) -> None:
     """Record a request that was answered."""
     call = _current.get()
-    if call is not None:
+    if call is not None and call.request is not None:
         call.finish(getattr(response, "status", None), None)

@@ -50,7 +50,10 @@ class Next(passing.Passing):
                 start(waiting)
             return waiting._real.send(None)
         except StopIteration as stop:
-            finish(waiting, stop.value, None)
+            if waiting._state is not None:
+                finish(waiting, stop.value, None)
+            if cls is Next:  # `await` takes the value, and nobody gets to see the rest
+                raise
             return passing.failed(cls, stop)
         except BaseException as error:
             finish(waiting, None, error)

@@ -76,13 +76,13 @@ def begin(kind: "Kind") -> "Begun":
     """
     variable = (_context or load_context()).variable
     span = None if variable is None else variable.get()
-    held = _held  # read once: another thread may put its own there
-    is_same = held[1] is span and held[0] is recorder.session
-    ticket = next(held[2], None) if is_same else None
+    session, owner, tickets, state = _held  # read once: another thread may put its own there
+    is_same = owner is span and session is recorder.session
+    ticket = next(tickets, None) if is_same else None
     if ticket is None:
-        ticket, held = new_tickets(span, is_same)
+        ticket, state = new_tickets(span, is_same)
     if kind[2]:
-        return kind, ticket[0], _perf_counter(), ticket[1], held[3]
+        return kind, ticket[0], _perf_counter(), ticket[1], state
     return kind, ticket[0], _perf_counter(), None, None
 
 
@@ -93,8 +93,8 @@ def load_context() -> "Any":
     return _context
 
 
-def new_tickets(span: "Any", is_same: bool) -> "tuple[Ticket, Any]":
-    """Return the member `span` of a request's event with its `traceparent`, and the `_held` that it is from. Where more
+def new_tickets(span: "Any", is_same: bool) -> "tuple[Ticket, bytes | None]":
+    """Return the member `span` of a request's event with its `traceparent`, and the `tracestate` for it. Where more
     are asked for the same span some are made ahead: one by one they take three times as long, and in C a third of that.
 
     A forked child is a session of its own, and makes its own.
@@ -102,16 +102,16 @@ def new_tickets(span: "Any", is_same: bool) -> "tuple[Ticket, Any]":
     global _held
     session: Any = recorder.session
     trace, parent, flags = (span[0], span[1], span[4]) if span else _context.current() or _context.NOWHERE
-    state = span[6] if span else None
-    if state is not None or session is not None and session.outer_span_id and session.trace_id == trace:
-        state = tracestate(state)
+    given = span[6] if span else None
+    is_outer = session is not None and session.outer_span_id and session.trace_id == trace
+    state = tracestate(given) if given is not None or is_outer else None
     ids = _context.new_ids(SOME_TICKETS) if is_same else [_context.new_id()]
     member = f',"span":{{"trace_id":"{trace}","span_id":"%s","parent_span_id":"{parent}"}}'
     # Of two threads none gets one that the other has: `next` is one step in C.
     made = zip(map(member.__mod__, ids), map(str.encode, map(f"00-{trace}-%s-{flags}".__mod__, ids)), strict=False)
     ticket = next(made)
     _held = session, span, made, state
-    return ticket, _held
+    return ticket, state
 
 
 def tracestate(given: "str | None") -> "bytes | None":

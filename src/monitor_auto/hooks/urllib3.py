@@ -32,10 +32,16 @@ class Sending:
 
     @property
     def __call__(self) -> Any:
-        connection = self.connection
-        guard.call(LIBRARY, put_back, connection)
-        guard.call(LIBRARY, outgoing.add_to_buffer, connection._buffer, self.begun)
-        return connection.endheaders  # called by C: no frame of ours is in the way of what it raises
+        guard.call(LIBRARY, add_headers, self)
+        return self.connection.endheaders  # called by C: no frame of ours is in the way of what it raises
+
+
+def add_headers(sending: Sending) -> None:
+    """Add the headers of the trace, and have the connection's `endheaders` be its class's again."""
+    connection = sending.connection
+    if connection.endheaders is sending:  # nobody has put something on top
+        _delete(connection, "endheaders")
+    outgoing.add_to_buffer(connection._buffer, sending.begun)
 
 
 def put_back(connection: Any) -> None:
