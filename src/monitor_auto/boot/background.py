@@ -290,7 +290,7 @@ def stop_for_good():
     imports, and then what imports later, a traceback that is shown, waits for ever (3.11: one exit in 2,000 with the
     thread just at work). One that cannot be stopped in time does not get that lock any more: it stays ours.
     """
-    if not stop(LAST_SECONDS, LAST_SECONDS / 2):
+    if not stop(LAST_SECONDS, LAST_SECONDS / 2, STARVING_SECONDS):
         imports, end = sys.modules["_imp"], monotonic() + LAST_SECONDS
         while imports.lock_held() and monotonic() < end:
             _never.acquire(True, STAT_SECONDS / 10)
