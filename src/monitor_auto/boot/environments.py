@@ -46,9 +46,17 @@ def for_mapping(path, words, given, is_searched=False):
         return None
     paths = [path]
     if is_searched and isinstance(path, (str, bytes)) and "/" not in os.fsdecode(path):
-        paths = [os.path.join(folder, os.fsdecode(path)) for folder in os.get_exec_path()]
+        paths = [os.path.join(folder, os.fsdecode(path)) for folder in searched_folders()]
     more = additions(texts, paths, words, None)
     return more and {**copy, **more}
+
+
+def searched_folders():
+    """Return where C looks for a program without a path. Not by os.get_exec_path: that takes a TypeError, which may be
+    one of a signal handler of the program, and changes the filters of `warnings`.
+    """
+    given = [value for name, value in os.environ.items() if name == "PATH"]
+    return (given[0] if given else os.defpath).split(os.pathsep)
 
 
 def for_exec(args, kwargs):
