@@ -36,12 +36,13 @@ HARNESS = """
         def any(*given): given[0].strike()
         def strike(self):
             error = seed.choice(KINDS)()
-            # importlib and zipimport take an OSError for a file that is not there, in any program.
+            # In any program importlib and zipimport take an OSError for a file that is not there, and a ValueError for
+            # a path that cannot be.
             code = sys._getframe(2).f_code
             is_import = "import" in code.co_filename
             if is_import and code.co_name == "cb":  # of a weak reference: nothing can be raised there
                 return signal.setitimer(signal.ITIMER_REAL, 0.0001)
-            raised.append(Own("x") if is_import and isinstance(error, (OSError, ImportError)) else error)
+            raised.append(Own("x") if is_import and isinstance(error, (OSError, ImportError, ValueError)) else error)
             raise raised[-1]
 
     handler = Handler()

@@ -9,7 +9,7 @@ import os
 
 from monitor_auto.boot import guard, notes
 
-from .segments import Line
+from .segments import FOLDER, Line, type_at
 
 MAX_LINES_BYTES = 1 << 20
 """How large one session's file of damaged lines becomes; after that they are only counted."""
@@ -18,7 +18,7 @@ MAX_LINES_BYTES = 1 << 20
 def put_file(directory: str, name: str, reason: str) -> None:
     """Move a file of the spool (or whatever bears its name) into `aside/`. Raises OSError."""
     target = f"{folder(directory)}/{name}"
-    if os.path.lexists(target):
+    if type_at(target):
         target = f"{target}.{os.urandom(4).hex()}"
     try:
         os.rename(f"{directory}/{name}", target)
@@ -47,7 +47,7 @@ def folder(directory: str) -> str:
     try:
         os.mkdir(path, 0o700)
     except guard.ours(FileExistsError):
-        if os.path.islink(path) or not os.path.isdir(path):
+        if type_at(path) != FOLDER:
             raise
     return path
 

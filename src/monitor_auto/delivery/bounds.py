@@ -22,7 +22,7 @@ from .lines import OutOfTime
 from .listing import Listing
 from .merging import UNIT_SECONDS
 from .rewrite import KINDS
-from .segments import WRITE, Segment, Unreadable, remove
+from .segments import FOLDER, WRITE, Segment, Unreadable, remove, type_at
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Keeper(Listing):
         """
 
         def trim(segment: Segment, claim: "Claim | None") -> None:
-            if self.bytes > target and (kind or os.path.lexists(segment.position_path)):
+            if self.bytes > target and (kind or type_at(segment.position_path)):
                 self.trim_segment(segment, claim, kind, self.bytes - target)
 
         self.with_session(base, trim, is_kept=True)
@@ -224,7 +224,7 @@ class Keeper(Listing):
         path = f"{self.directory}/aside/{name}"
         self.bytes -= size
         try:
-            if os.path.isdir(path) and not os.path.islink(path):
+            if type_at(path) == FOLDER:
                 os.rmdir(path)
             else:
                 remove(path)

@@ -15,7 +15,7 @@ from monitor_auto.boot import guard, repairs
 from monitor_auto.boot.formats import endpoint_key, wall_clock
 
 from .answers import MAX_RETRY_AFTER_SECONDS
-from .segments import WRITE, Unreadable, open_own, remove, write_whole
+from .segments import WRITE, Unreadable, open_own, remove, type_at, write_whole
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def place(directory: "str | None", is_to_write: bool = False) -> "str | None":
     if directory is not None or not folder:
         return directory
     try:
-        return repairs.private_directory(folder) if is_to_write or os.path.lexists(folder) else None
+        return repairs.private_directory(folder) if is_to_write or type_at(folder) else None
     except guard.ours(OSError):  # not this system, or another user's
         return None
 

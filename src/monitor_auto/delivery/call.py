@@ -11,7 +11,7 @@ from monitor_auto.boot import express, flushing, guard, notes, recorder
 
 from .batches import batches
 from .lines import OutOfTime
-from .segments import Line, Segment, Unreadable, sessions, tree_of
+from .segments import Line, Segment, Unreadable, sessions, tree_of, type_at
 from .sending import Sending
 
 TYPE_CHECKING = False  # see lines.py
@@ -54,7 +54,7 @@ class Call:
             from . import breaker
 
             directory = breaker.place(None)
-        if directory is None or not os.path.lexists(f"{directory}/{self.key}.away"):
+        if directory is None or not type_at(f"{directory}/{self.key}.away"):
             self.sending.is_known_away = False
             return False
         from . import breaker

@@ -14,7 +14,7 @@ from monitor_auto.boot import guard, handover, notes, recorder
 from monitor_auto.boot.formats import quote, wall_clock
 
 from . import strict
-from .segments import WITH_TOKEN, Line, Segment, Unreadable, Withheld, remove, session_id, sessions
+from .segments import FILE, WITH_TOKEN, Line, Segment, Unreadable, Withheld, remove, session_id, sessions, type_at
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Claim:
         if not numbers:
             return sessions(self.directory, self.base).get(self.base, [])
         following = numbers[-1] + 1
-        while os.path.lexists(Segment(self.directory, self.base, following).path):
+        while type_at(Segment(self.directory, self.base, following).path):
             numbers = [*numbers, following]
             following += 1
         return numbers
@@ -201,7 +201,7 @@ def _open(path: str, is_lonely: bool) -> "int | None":
 
 def _put_aside_if_strange(path: str) -> None:
     """Move away what is no regular file in the place of a lock; the next one who comes makes a new lock."""
-    if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+    if type_at(path) not in (0, FILE):
         from . import aside
 
         directory, _, name = path.rpartition("/")

@@ -18,7 +18,7 @@ from .call import Call
 from .connection import REQUEST_SECONDS, Connection
 from .lines import OutOfTime
 from .policy import Policy
-from .segments import Segment, Unreadable, sessions, tree_of
+from .segments import Segment, Unreadable, sessions, tree_of, type_at
 from .turns import Turns
 
 TYPE_CHECKING = False  # see lines.py
@@ -341,7 +341,7 @@ def own_numbers(directory: str, base: str, sealed: int) -> list[int]:
     """Return the session's own segments up to this one, without listing the spool."""
     numbers: list[int] = []
     number = sealed
-    while number >= 0 and os.path.lexists(Segment(directory, base, number).path):
+    while number >= 0 and type_at(Segment(directory, base, number).path):
         numbers.insert(0, number)
         number -= 1
     return numbers

@@ -9,7 +9,7 @@ import os
 from monitor_auto.boot import guard
 from monitor_auto.boot.formats import wall_clock
 
-from .segments import remove, split_name
+from .segments import FOLDER, remove, split_name, type_at
 
 TYPE_CHECKING = False  # see lines.py
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Listing:
         if ending == "sent":
             self.delivered_parts.add(stem.rpartition(".")[0])
         is_old = facts.st_mtime < self.now - LEFT_OVER_SECONDS[ending]
-        if not is_old or (ending == "sent" and os.path.lexists(f"{self.directory}/{stem}.jsonl")):
+        if not is_old or (ending == "sent" and type_at(f"{self.directory}/{stem}.jsonl")):
             return False
         try:
             remove(f"{self.directory}/{name}")
@@ -77,7 +77,7 @@ class Listing:
 
 def entries(path: str) -> "Iterator[tuple[str, os.stat_result]]":
     """Yield the names in a folder with their `lstat`; nothing for a link in its place."""
-    if os.path.islink(path) or not os.path.isdir(path):
+    if type_at(path) != FOLDER:
         return
     with os.scandir(path) as found:
         for _, entry in zip(range(MAX_ENTRIES), found, strict=False):

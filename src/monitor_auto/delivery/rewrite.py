@@ -29,6 +29,7 @@ from .segments import (
     read_header,
     remove,
     trimmed,
+    type_at,
 )
 
 TYPE_CHECKING = False  # see lines.py
@@ -194,7 +195,7 @@ def trim(
         for line in damaged:
             segment.tally.add(line)
         segment.is_finished = not kept
-        if count and not kept and kind in MERE and not os.path.lexists(segment.position_path):
+        if count and not kept and kind in MERE and not type_at(segment.position_path):
             segment.delete()  # a full disk has no room for a header; and the end of a session is not in it
         else:
             path = account_path(segment.directory, segment.base[:16])
@@ -280,7 +281,7 @@ def tally_moved(segment: Segment, line: Line) -> None:
 def free_number(claim: Claim, numbers: list[int]) -> int:
     """Return the number of the next segment of a dead session."""
     number = max(numbers, default=-1) + 1
-    while os.path.lexists(Segment(claim.directory, claim.base, number).path):
+    while type_at(Segment(claim.directory, claim.base, number).path):
         number += 1
     return number
 

@@ -21,6 +21,8 @@ READ = os.O_RDONLY | _PRIVATE | getattr(os, "O_BINARY", 0)
 OVERWRITE = os.O_WRONLY | _PRIVATE | getattr(os, "O_BINARY", 0)
 WRITE = OVERWRITE | os.O_CREAT
 POSITION_BYTES = 256
+KIND, FILE, FOLDER = 0o170000, 0o100000, 0o040000
+"""Of `st_mode` (inode(7)); the module `stat` has them, too, and is not loaded everywhere."""
 remove, add_to_account = express.remove, express.add_to_account
 
 
@@ -248,6 +250,16 @@ class Segment:
             add_to_account(path, line)
 
 
+def type_at(path: str) -> int:
+    """Return what is at a path, FILE, FOLDER or another of inode(7), without following a link; 0: nothing. Not by
+    os.path: its functions take any OSError for "no", one that a signal handler of the program has raised included.
+    """
+    try:
+        return os.lstat(path).st_mode & KIND
+    except guard.ours(OSError):
+        return 0
+
+
 def open_own(path: str) -> tuple[int, os.stat_result]:
     """Open a regular file of this user for reading. Raises Unreadable for anything else, OSError when absent."""
     try:
@@ -256,12 +268,12 @@ def open_own(path: str) -> tuple[int, os.stat_result]:
         raise
     except guard.ours(OSError) as error:
         # A link (ELOOP), a socket (ENXIO), another user's; but with all descriptors in use it is still a segment.
-        if isinstance(error, PermissionError) or os.path.islink(path) or not os.path.isfile(path):
+        if isinstance(error, PermissionError) or type_at(path) != FILE:
             raise Unreadable("no regular file of this user") from error
         raise
     try:
         facts = os.fstat(descriptor)
-        if facts.st_mode & 0o170000 != 0o100000:
+        if facts.st_mode & KIND != FILE:
             raise Unreadable("no regular file")
         if hasattr(os, "geteuid") and facts.st_uid != os.geteuid():
             raise Unreadable("another user's file")
